@@ -1,0 +1,85 @@
+"""Running cells from Python."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+
+from gptfl_bench import experiment
+from gptfl_bench.errors import UsageError
+from gptfl_bench.experiment import Launcher
+from gptfl_bench.method import Method
+from gptfl_bench.task import Task
+
+
+def run(
+    methods: str | Method | Sequence[str | Method] = "all",
+    dataset: str | Task = "digits",
+    seeds: Sequence[int] = (0, 1, 2),
+    out: str | Path | None = None,
+    *,
+    preset: str = "default",
+    model: str | nn.Module | None = None,
+    launcher: Launcher = "basic",
+    force: bool = False,
+    cache: str | Path | None = None,
+    **overrides: object,
+) -> pd.DataFrame:
+    """Run every missing cell and return one row a cell.
+
+    Args:
+        methods: Names or method objects; ``"all"`` is every registered method.
+        dataset: Name of a data set, or a task.
+        seeds: Roots of randomness.
+        out: Run folder; a temporary one, removed afterwards, if left out.
+        preset: Name of the preset.
+        model: Name of a network, or a network whose weights are the start.
+        launcher: Where cells run.
+        force: Run finished cells again.
+        cache: Folder of results that cells share.
+        **overrides: Settings: ``rounds=5``, ``plan={"lr": 0.1}``, or ``**{"plan.lr": 0.1}``.
+
+    Returns:
+        A frame with the columns of ``gptfl-bench results``.
+
+    Raises:
+        UsageError: If any name or value does not fit.
+    """
+    asked = [methods] if isinstance(methods, str | Method) else list(methods)
+    if isinstance(model, str):
+        overrides["model"] = model
+    plan = experiment.plan(
+        asked,
+        dataset,
+        preset,
+        seeds,
+        list(_flatten(overrides)),
+        model if isinstance(model, nn.Module) else None,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        context = experiment.context(
+            Path(out) if out is not None else Path(scratch) / "run",
+            "gptfl_bench.run",
+            force,
+            Path(cache) if cache is not None else None,
+        )
+        cells = experiment.execute(plan.cells, context, launcher=launcher)
+        return pd.DataFrame([cell.row() for cell in cells])
+
+
+def _flatten(values: Mapping[str, object], prefix: str = "") -> list[str]:
+    """Return nested settings as ``key=value`` texts."""
+    texts = []
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            texts += _flatten(value, f"{key}.")
+        elif value is None or isinstance(value, bool | int | float | str):
+            added = "+" if key.startswith("model_args.") else ""
+            texts.append(f"{added}{key}={json.dumps(value)}")
+        else:
+            raise UsageError(f"{key}={value!r} does not fit: a number, a text or null is needed.")
+    return texts

@@ -1,0 +1,153 @@
+"""From a cell's spec to a server with its federation, ready for round 0."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gptfl_bench.artifacts import Artifacts
+from gptfl_bench.channel import Channel
+from gptfl_bench.checkpoint import ClientStore
+from gptfl_bench.errors import UsageError
+from gptfl_bench.events import Event
+from gptfl_bench.federation import Federation
+from gptfl_bench.method import Need
+from gptfl_bench.network import models
+from gptfl_bench.networks import Networks
+from gptfl_bench.progress import Progress
+from gptfl_bench.randomness import torch_rng
+from gptfl_bench.server import Server
+from gptfl_bench.spec import CellSpec
+from gptfl_bench.synthetic import SyntheticSource
+from gptfl_bench.task import Partition, Samples, Task, partitions
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything a cell works with.
+
+    Attributes:
+        task: The task.
+        train: Training samples shared among clients.
+        evaluation: Samples the global model is tested on.
+        partition: Who holds what.
+        networks: Networks of the task's architecture.
+        device: Where networks and samples live.
+    """
+
+    task: Task
+    train: Samples
+    evaluation: Samples
+    partition: Partition
+    networks: Networks
+    device: torch.device
+
+
+def build_world(spec: CellSpec) -> World:
+    """Load the data, share them among clients and make the network.
+
+    Raises:
+        UsageError: If a name, a value or a file does not fit.
+    """
+    settings = spec.settings
+    task = spec.load_task()
+    device = pick_device(settings.device)
+    train, evaluation = task.train, task.test
+    if settings.evaluation.on == "validation":
+        order = torch.randperm(len(train), generator=torch_rng(spec.seed, "validation"))
+        held_out = round(settings.evaluation.validation_share * len(train))
+        evaluation, train = train.select(order[:held_out]), train.select(order[held_out:])
+    recipe = settings.partition
+    groups = None
+    if task.groups is not None:
+        rows = range(len(train)) if train.indices is None else train.indices.tolist()
+        groups = [task.groups[row] for row in rows]
+    partition = partitions.get(recipe.recipe)(
+        train.labels.numpy().astype(np.int64),
+        groups,
+        num_clients=settings.num_clients,
+        seed=spec.seed if recipe.seed is None else recipe.seed,
+        alpha=recipe.alpha,
+        min_size=recipe.min_size,
+    )
+    if settings.cohort_size > len(partition.clients):
+        raise UsageError(
+            f"cohort_size={settings.cohort_size} is more than the {len(partition.clients)} clients "
+            "of the partition; set it lower."
+        )
+    try:
+        networks = Networks.build(
+            spec.network if spec.network is not None else models.get(settings.model),
+            task.input_shape,
+            task.num_classes,
+            settings.model_args,
+            spec.seed,
+            device,
+        )
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"model={settings.model!r} with model_args={settings.model_args} can't be made for "
+            f"samples of shape {task.input_shape}: {error}."
+        ) from error
+    return World(task, train.to(device), evaluation.to(device), partition, networks, device)
+
+
+def build_server(
+    spec: CellSpec,
+    world: World,
+    folder: Path,
+    artifacts: Artifacts,
+    log: Callable[[Event], None],
+    progress: Progress,
+) -> Server:
+    """Return the server of a cell whose clients keep their state under ``folder``."""
+    federation = Federation(
+        [world.train.select(torch.tensor(indices)) for indices in world.partition.clients],
+        world.task.label_names,
+        Channel(),
+        ClientStore(folder / "state" / "clients"),
+        world.networks,
+        spec.seed,
+        spec.settings.buffers,
+        keep_replies=Need.REPLIES in spec.method.requires(),
+        on_client=lambda done, due: progress.stage("clients", done, due),
+    )
+    source = SyntheticSource(
+        spec.settings.synthetic,
+        world.task,
+        len(world.train),
+        artifacts,
+        progress=lambda done, due: progress.stage("synthetic samples", done, due),
+    )
+    return Server(
+        spec.seed,
+        world.task.num_classes,
+        federation,
+        world.networks,
+        spec.model_key,
+        source,
+        artifacts,
+        log,
+        start=world.networks.start,
+        on_epoch=lambda done, due: progress.stage("pre-training epochs", done, due),
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called ``name``; ``auto`` takes a GPU if there is one.
+
+    Raises:
+        UsageError: If there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"device={name!r} is not there; choose auto, cpu or a device gptfl-bench doctor lists."
+        ) from error
+    return device

@@ -1,0 +1,1 @@
+"""Settings as data: presets by data set."""

@@ -1,0 +1,198 @@
+"""What happens in a cell, one typed event a line; the log is the data, all text is a view of it."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal, TextIO
+
+Status = Literal["finished", "running", "diverged", "refused", "failed"]
+Direction = Literal["down", "up", "once"]
+
+
+@dataclass(frozen=True)
+class PhaseFinished:
+    """A named part of the work before round 1 ended; ``seconds`` is what it took."""
+
+    phase: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LabelsDiscovered:
+    """Label discovery ended: how many clients hold each label name, and what stayed unread."""
+
+    num_clients: int
+    counts: dict[str, int]
+    not_decoded: int
+
+
+@dataclass(frozen=True)
+class SyntheticReady:
+    """The synthetic data set is there; ``cached`` if it was made by an earlier cell."""
+
+    generator: str
+    prompts: str
+    samples: int
+    sha256: str
+    cached: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Central training on synthetic data ended; ``loss`` is the mean over its last epoch."""
+
+    steps: int
+    examples: int
+    loss: float
+    cached: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrafficCounted:
+    """What one group cost in one round and direction, over the whole cohort.
+
+    ``once`` is data handed to a client a single time and kept there; ``nbytes`` counts tensors,
+    ``wire_bytes`` the encoded messages with their headers.
+    """
+
+    round: int
+    direction: Direction
+    group: str
+    messages: int
+    scalars: int
+    nbytes: int
+    wire_bytes: int
+
+
+@dataclass(frozen=True)
+class RoundAggregated:
+    """A cohort's replies became the next state.
+
+    ``gradient_diversity`` is sum_i ||d_i||^2 / ||sum_i d_i||^2 over the cohort's updates (Yin et
+    al. 2018, paper section 4.2); ``server_saw_clients`` whether single replies were read.
+    """
+
+    round: int
+    clients: list[int]
+    examples: int
+    steps: int
+    train_loss: float
+    gradient_diversity: float | None
+    server_saw_clients: bool
+    client_state_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RoundEvaluated:
+    """The global model was tested; round 0 is before any federated round."""
+
+    round: int
+    accuracy: float
+    macro_f1: float
+    loss: float
+    examples: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CellEnded:
+    """The last event of a cell; ``reason`` is a sentence unless it finished."""
+
+    status: Status
+    reason: str = ""
+
+
+Event = (
+    PhaseFinished
+    | LabelsDiscovered
+    | SyntheticReady
+    | Pretrained
+    | TrafficCounted
+    | RoundAggregated
+    | RoundEvaluated
+    | CellEnded
+)
+_TYPES: dict[str, type] = {kind.__name__: kind for kind in Event.__args__}
+
+
+def to_line(event: Event) -> str:
+    """Return the event as one line of JSON; a number that is not finite becomes null."""
+    values = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in asdict(event).items()
+    }
+    return json.dumps({"event": type(event).__name__, **values}, allow_nan=False)
+
+
+def from_line(line: str) -> Event | None:
+    """Return the event a line holds; None for a kind this version does not know.
+
+    Raises:
+        ValueError: If the line is not a JSON object with the fields of its kind.
+    """
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError("an event must be a JSON object")
+    kind = _TYPES.get(str(values.pop("event", "")))
+    if kind is None:
+        return None
+    known = {item.name: item for item in fields(kind)}
+    kept = {
+        # "from __future__" is not used, so a field's type is the type itself
+        key: math.nan if value is None and known[key].type is float else value
+        for key, value in values.items()
+        if key in known
+    }
+    try:
+        event: Event = kind(**kept)
+    except TypeError as error:
+        raise ValueError(f"an event of kind {kind.__name__} lacks a field: {error}") from error
+    return event
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Yield the events of a log; a last line that was cut off by a kill is left out."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if not line.endswith("\n"):
+                return
+            event = from_line(line)
+            if event is not None:
+                yield event
+
+
+class EventLog:
+    """Appends events to a file, each written out before the next.
+
+    Args:
+        path: The file; made if missing.
+        keep: Number of bytes of it that hold; the rest was written after the last checkpoint and
+            is cut off. None keeps all.
+    """
+
+    def __init__(self, path: Path, keep: int | None = None) -> None:
+        self._file: TextIO = path.open("a", encoding="utf-8")
+        if keep is not None:
+            self._file.truncate(keep)
+            self._file.seek(0, 2)
+
+    def append(self, event: Event) -> None:
+        """Write one event and flush it to the system."""
+        self._file.write(to_line(event) + "\n")
+        self._file.flush()
+
+    @property
+    def offset(self) -> int:
+        """Length of the log in bytes."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

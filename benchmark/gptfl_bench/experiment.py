@@ -1,0 +1,191 @@
+"""A run: methods x seeds on one task, planned whole before anything is written."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from torch import nn
+
+from gptfl_bench import config, loop, records
+from gptfl_bench.artifacts import Artifacts
+from gptfl_bench.config import Config
+from gptfl_bench.errors import UsageError, unknown
+from gptfl_bench.generator import generators, prompt_writers
+from gptfl_bench.method import Method, methods
+from gptfl_bench.network import models
+from gptfl_bench.progress import Progress, Silent
+from gptfl_bench.spec import CellSpec
+from gptfl_bench.task import Task, partitions, tasks
+
+Launcher = Literal["basic", "joblib", "submitit"]
+LAUNCHERS: tuple[Launcher, ...] = ("basic", "joblib", "submitit")
+WRAPPER = "gptfl"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a run, checked.
+
+    Attributes:
+        cells: The cells, seeds taking turns within a method.
+        config: The configuration they share.
+    """
+
+    cells: tuple[CellSpec, ...]
+    config: Config
+
+
+def plan(
+    methods_asked: Sequence[str | Method],
+    dataset: str | Task,
+    preset: str,
+    seeds: Sequence[int],
+    overrides: Sequence[str] = (),
+    network: nn.Module | None = None,
+) -> Plan:
+    """Return the cells of a run; nothing is loaded or written.
+
+    Args:
+        methods_asked: Names (``all`` is every registered one, ``gptfl+X`` warm-starts X) or
+            method objects.
+        dataset: Name of a data set, or a task.
+        preset: Name of the preset.
+        seeds: Roots of randomness.
+        overrides: ``key=value`` settings.
+        network: A network in place of the one the settings name.
+
+    Raises:
+        UsageError: If any name or value does not fit.
+    """
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UsageError(f"seeds {list(seeds)} must be distinct whole numbers of 0 or more.")
+    dataset_name = dataset if isinstance(dataset, str) else dataset.name
+    if isinstance(dataset, str):
+        tasks.get(dataset)
+    named = expand([item for item in methods_asked if isinstance(item, str)])
+    tree = config.load(dataset_name, preset, overrides)
+    settings = tree.settings
+    partitions.get(settings.partition.recipe)
+    generators.get(settings.synthetic.generator)
+    prompt_writers.get(settings.synthetic.prompts)
+    if network is None:
+        models.get(settings.model)
+    chosen: dict[str, Method] = {}
+    for name in started(named, settings.start):
+        chosen[name] = tree.method(name)
+    for item in methods_asked:
+        if isinstance(item, Method):
+            chosen[_object_name(item, chosen)] = item
+    if not chosen:
+        raise UsageError("no method is named; choose from " + ", ".join(methods.names()) + ".")
+    cells = tuple(
+        CellSpec(name, method, seed, dataset, preset, settings, network)
+        for name, method in chosen.items()
+        for seed in seeds
+    )
+    return Plan(cells, tree)
+
+
+def expand(asked: Sequence[str]) -> list[str]:
+    """Return method names without repeats, ``all`` replaced by every registered one.
+
+    Raises:
+        UsageError: If a name does not exist.
+    """
+    names: list[str] = []
+    for item in asked:
+        for name in methods.names() if item == "all" else [item]:
+            for part in name.split("+"):
+                if part not in methods.names():
+                    raise unknown("method", part, ["all", *methods.names()])
+            if name == f"{WRAPPER}+{config.DEFAULT_INNER}":
+                name = WRAPPER
+            if name not in names:
+                names.append(name)
+    return names
+
+
+def started(names: Sequence[str], start: str) -> list[str]:
+    """Return names as the option ``start`` asks: all warm, all cold, or as they are."""
+
+    def change(name: str) -> str:
+        inner = config.DEFAULT_INNER if name == WRAPPER else name.removeprefix(f"{WRAPPER}+")
+        if start == "cold":
+            return inner
+        if start == "warm":
+            return WRAPPER if inner == config.DEFAULT_INNER else f"{WRAPPER}+{inner}"
+        return name
+
+    return list(dict.fromkeys(change(name) for name in names))
+
+
+def execute(
+    cells: Sequence[CellSpec],
+    context: loop.Context,
+    progress: Progress | None = None,
+    launcher: Launcher = "basic",
+) -> Iterator[records.Cell]:
+    """Run all cells that have not ended and yield each in its turn.
+
+    Raises:
+        UsageError: If data or settings don't fit, or the launcher's package is missing.
+    """
+    progress = progress or Silent()
+    if launcher != "basic":
+        from gptfl_bench import launchers
+
+        yield from launchers.execute(cells, context, progress, launcher)
+        return
+    for number, spec in enumerate(cells, 1):
+        progress.cell(number, len(cells), f"{spec.name} seed {spec.seed}")
+        try:
+            cell = loop.run_cell(spec, context, progress)
+        except UsageError:
+            raise
+        except Exception:
+            # The error is in the record; the other cells are worth having.
+            cell = records.read_cell(context.out / spec.run_id)
+        progress.ended(f"{spec.name} seed {spec.seed}", in_words(cell))
+        yield cell
+
+
+def in_words(cell: records.Cell) -> str:
+    """Return how a cell ended, in a line."""
+    row = cell.row()
+    if row["status"] == "finished" and row["value_last"] is not None:
+        value = f"{100 * row['value_last']:.2f} % {row['metric']}"
+        return f"{value} after {row['rounds']} rounds, {row['seconds']:.0f} s"
+    return f"{row['status']}: {row['reason']}"
+
+
+def default_cache() -> Path:
+    """Return the folder of shared results if no other is named."""
+    return Path(platformdirs.user_cache_dir("gptfl-bench"))
+
+
+def context(
+    out: Path, command: str = "", force: bool = False, cache: Path | None = None
+) -> loop.Context:
+    """Return what cells are given.
+
+    Raises:
+        UsageError: If ``out`` is a file.
+    """
+    for folder in (out, cache):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise UsageError(f"{str(folder)!r} is a file; name a folder.")
+    return loop.Context(out, Artifacts(cache or default_cache()), command, force)
+
+
+def _object_name(method: Method, taken: dict[str, Method]) -> str:
+    name = methods.name_of(type(method)) or type(method).__name__.lower()
+    inner = getattr(method, "inner", None)
+    if isinstance(inner, Method):
+        name = f"{name}+{_object_name(inner, {})}"
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free

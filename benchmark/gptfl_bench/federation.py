@@ -1,0 +1,258 @@
+"""Clients, reached only through the channel, and the cohort whose replies the server combines."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gptfl_bench import groups as g
+from gptfl_bench.buffers import BufferPolicy, at_client, outgoing
+from gptfl_bench.channel import Channel
+from gptfl_bench.checkpoint import ClientStore
+from gptfl_bench.fit import FitResult, Hook, Loss, Plan, cross_entropy, fit
+from gptfl_bench.groups import Groups, Tree
+from gptfl_bench.networks import Networks
+from gptfl_bench.randomness import Name, isolated_torch_rng, torch_rng
+from gptfl_bench.task import Samples
+
+Weighting = Literal["examples", "uniform"]
+
+
+@dataclass
+class Client:
+    """One client's visit in one round.
+
+    Attributes:
+        id: Client id, 0 to K-1.
+        round: Round from 1; 0 is preparation.
+        data: The client's private samples.
+        label_names: Distinct names of the classes it holds, in order.
+        state: What it keeps between rounds, in groups; never traffic.
+    """
+
+    id: int
+    round: int
+    data: Samples
+    label_names: tuple[str, ...]
+    state: Groups
+    _seed: int
+    _networks: Networks
+    _fits: list[FitResult] = field(default_factory=list)
+
+    def rng(self, *names: Name) -> torch.Generator:
+        """Return the generator for a purpose of this client in this round."""
+        return torch_rng(self._seed, *names, "round", self.round, "client", self.id)
+
+    def new_model(self, received: Groups) -> nn.Module:
+        """Return a network of its own with what was received loaded."""
+        return self._networks.new(received)
+
+    def fit(
+        self,
+        model: nn.Module,
+        plan: Plan,
+        *,
+        loss: Loss = cross_entropy,
+        after_backward: Hook | None = None,
+    ) -> FitResult:
+        """Train ``model`` on the client's samples; batch order is the same for all methods."""
+        result = fit(
+            model,
+            self.data,
+            plan,
+            self.rng("batches"),
+            round=self.round,
+            loss=loss,
+            after_backward=after_backward,
+        )
+        self._fits.append(result)
+        return result
+
+
+@dataclass
+class _Sums:
+    """Running sums of one group, so that memory does not grow with the cohort."""
+
+    uniform: Tree
+    by_examples: Tree
+
+    @classmethod
+    def zeros(cls, tree: Tree) -> "_Sums":
+        def zero(tensor: Tensor) -> Tensor:
+            wide = tensor.dtype if tensor.is_floating_point() else torch.int64
+            return torch.zeros(tensor.shape, dtype=wide)
+
+        return cls(g.combine(zero, tree), g.combine(zero, tree))
+
+    def add(self, tree: Tree, examples: int) -> None:
+        for name, tensor in tree.items():
+            self.uniform[name].add_(tensor)
+            self.by_examples[name].add_(tensor, alpha=examples)
+
+
+@dataclass
+class Cohort:
+    """The clients of a round and what they sent, seen as sums unless single replies are read.
+
+    Attributes:
+        clients: Ids of the clients, ascending.
+        examples: Number of samples they hold together.
+        saw_clients: Whether single replies were read.
+    """
+
+    clients: list[int]
+    examples: int = 0
+    saw_clients: bool = False
+    steps: int = 0
+    drawn: int = 0
+    _sums: dict[str, _Sums] = field(default_factory=dict)
+    _replies: list[Groups] | None = None
+    _loss_sum: float = 0.0
+    _update_square: float = 0.0
+
+    def sum(self, group: str) -> Tree:
+        """Return the plain sum over clients; integers are summed in 64 bits."""
+        return dict(self._sums[group].uniform) if group in self._sums else {}
+
+    def mean(self, group: str, weight: Weighting = "examples") -> Tree:
+        """Return the mean over clients; an empty tree if no one sent the group.
+
+        Args:
+            group: Name of the group.
+            weight: By number of samples, the cohort's total being 1, or all clients alike.
+                Integers (counters of batch normalisation) are rounded.
+        """
+        if group not in self._sums:
+            return {}
+        sums = self._sums[group]
+        tree, total = (
+            (sums.uniform, len(self.clients))
+            if weight == "uniform"
+            else (sums.by_examples, self.examples)
+        )
+        return {
+            name: tensor / total
+            if tensor.is_floating_point()
+            else (tensor.double() / total).round().to(tensor.dtype)
+            for name, tensor in tree.items()
+        }
+
+    @property
+    def replies(self) -> list[Groups]:
+        """What each client sent, in order of ``clients``; reading it is recorded.
+
+        Raises:
+            RuntimeError: If the method did not declare ``Need.REPLIES``.
+        """
+        if self._replies is None:
+            raise RuntimeError("a method that reads single replies must declare Need.REPLIES")
+        self.saw_clients = True
+        return self._replies
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss of the clients' last local pass, by samples drawn; nan if none trained."""
+        return self._loss_sum / self.drawn if self.drawn else math.nan
+
+    @property
+    def gradient_diversity(self) -> float | None:
+        """Sum of squared update norms over the squared norm of the summed update.
+
+        Yin et al. 2018, adapted to client updates (paper section 4.2): 1/m if all updates are
+        equal, 1 if they are orthogonal. A diagnostic of the simulation, not seen by the server.
+        """
+        total = g.squared_norm(self.sum("delta"))
+        return self._update_square / total if total > 0 else None
+
+    def add(self, reply: Groups, examples: int, fits: Sequence[FitResult]) -> None:
+        """Take in one client's reply; called by the engine in order of client ids."""
+        self.examples += examples
+        for group, tree in reply.items():
+            if group not in self._sums:
+                self._sums[group] = _Sums.zeros(tree)
+            self._sums[group].add(tree, examples)
+        self._update_square += g.squared_norm(reply.get("delta", {}))
+        for result in fits:
+            self.steps += result.steps
+            if result.examples:
+                self.drawn += result.examples
+                self._loss_sum += result.loss * result.examples
+        if self._replies is not None:
+            self._replies.append(reply)
+
+
+@dataclass
+class Federation:
+    """All clients of a cell; :meth:`exchange` is the only place that visits them.
+
+    Attributes:
+        clients: Each client's samples, by id.
+        label_names: Class names by index.
+        keep_replies: Whether cohorts hold single replies, which costs memory by cohort size.
+        on_client: Called after each visit with the number of visits done and due.
+    """
+
+    clients: Sequence[Samples]
+    label_names: tuple[str, ...]
+    channel: Channel
+    store: ClientStore
+    networks: Networks
+    seed: int
+    buffers: BufferPolicy = "mean"
+    keep_replies: bool = False
+    on_client: Callable[[int, int], None] = lambda done, due: None
+
+    def sample_cohort(self, round: int, size: int) -> list[int]:
+        """Return ``size`` client ids drawn uniformly without replacement, ascending."""
+        order = torch.randperm(
+            len(self.clients), generator=torch_rng(self.seed, "cohort", "round", round)
+        )
+        return sorted(order[:size].tolist())
+
+    def exchange(
+        self,
+        round: int,
+        clients: Sequence[int],
+        downlink: Callable[[int], Groups],
+        work: Callable[[Groups, Client], Groups],
+    ) -> Cohort:
+        """Send to each client, let it work, and return the cohort of what came back.
+
+        Args:
+            round: Round from 1, or 0 for preparation.
+            clients: Client ids; visited in ascending order, whatever order is given.
+            downlink: What is sent to a client, by id.
+            work: What a client does: received payload and client in, reply out.
+        """
+        cohort = Cohort(sorted(clients), _replies=[] if self.keep_replies else None)
+        for done, client_id in enumerate(cohort.clients, 1):
+            payload = outgoing(downlink(client_id), self.buffers)
+            received = g.to(self.channel.send(payload, "down", round), self.networks.device)
+            client = self._visit(client_id, round)
+            kept = {group: dict(tree) for group, tree in client.state.items()}
+            with isolated_torch_rng(self.seed, "client", client_id, "round", round):
+                reply = work(at_client(received, client.state, self.buffers), client)
+            if self.buffers == "local" and reply.get("buffers"):
+                client.state["buffers"] = reply["buffers"]
+            arrived = self.channel.send(outgoing(reply, self.buffers), "up", round)
+            cohort.add(arrived, len(client.data), client._fits)
+            if client.state or kept:
+                self.store.write(client_id, client.state, round)
+            self.on_client(done, len(cohort.clients))
+        return cohort
+
+    def _visit(self, client_id: int, round: int) -> Client:
+        data = self.clients[client_id]
+        held = sorted(set(data.labels.tolist()))
+        return Client(
+            client_id,
+            round,
+            data,
+            tuple(self.label_names[index] for index in held),
+            g.to(self.store.read(client_id), self.networks.device),
+            self.seed,
+            self.networks,
+        )

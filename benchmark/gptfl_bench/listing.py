@@ -1,0 +1,73 @@
+"""What there is, as tables and as JSON."""
+
+import json
+from importlib.resources import files
+
+from tabulate import tabulate
+
+from gptfl_bench.config import PRESETS
+from gptfl_bench.generator import generators
+from gptfl_bench.method import methods
+from gptfl_bench.network import models
+from gptfl_bench.registry import Registry
+from gptfl_bench.task import partitions, tasks
+
+Entry = dict[str, str | int | list[str]]
+
+
+def entries(kind: str) -> list[Entry]:
+    """Return all parts of a kind with what is known about each.
+
+    Args:
+        kind: ``methods``, ``datasets``, ``models``, ``generators``, ``partitions``, ``presets``.
+    """
+    if kind == "presets":
+        return _presets()
+    registries: dict[str, Registry[object]] = {
+        "methods": methods,  # type: ignore[dict-item]
+        "datasets": tasks,  # type: ignore[dict-item]
+        "models": models,  # type: ignore[dict-item]
+        "generators": generators,  # type: ignore[dict-item]
+        "partitions": partitions,  # type: ignore[dict-item]
+    }
+    registry = registries[kind]
+    found: list[Entry] = []
+    for name in registry.names():
+        about = registry.reference(name)
+        found.append(
+            {
+                "name": name,
+                "title": about.title,
+                "source": about.source,
+                "year": about.year,
+                "needs": about.needs,
+            }
+        )
+    return found
+
+
+def as_json(kind: str) -> str:
+    """Return a list as JSON."""
+    return json.dumps(entries(kind), indent=1)
+
+
+def as_text(kind: str) -> str:
+    """Return a list as a table, empty columns left out."""
+    found = entries(kind)
+    columns = [key for key in found[0] if any(entry[key] for entry in found)]
+    rows = [[_cell(entry[column]) for column in columns] for entry in found]
+    return tabulate(rows, headers=columns, tablefmt="simple", maxcolwidths=48)
+
+
+def _cell(value: str | int | list[str]) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value or "")
+
+
+def _presets() -> list[Entry]:
+    root = files("gptfl_bench.conf") / "presets"
+    found: list[Entry] = []
+    for dataset in ("any", *tasks.names()):
+        names = [name for name in PRESETS if (root / dataset / f"{name}.yaml").is_file()]
+        if names:
+            found.append({"dataset": dataset, "presets": names})
+    return found

@@ -1,0 +1,253 @@
+"""Running one cell from its start or its checkpoint to its end."""
+
+import math
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from gptfl_bench import groups as g
+from gptfl_bench import provenance, records
+from gptfl_bench.artifacts import Artifacts
+from gptfl_bench.assemble import World, build_server, build_world
+from gptfl_bench.buffers import recompute
+from gptfl_bench.checkpoint import Checkpoint, write_atomically
+from gptfl_bench.errors import Diverged, Refusal, UsageError
+from gptfl_bench.evaluate import evaluate
+from gptfl_bench.events import CellEnded, EventLog, PhaseFinished, RoundAggregated, RoundEvaluated
+from gptfl_bench.groups import Groups
+from gptfl_bench.method import Need
+from gptfl_bench.progress import Progress, Silent
+from gptfl_bench.randomness import isolated_torch_rng
+from gptfl_bench.server import Server
+from gptfl_bench.spec import CellSpec
+
+KEPT = ("finished", "diverged")
+"""Endings that stand; a refused or failed cell is tried again by the same command."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a run gives to each of its cells.
+
+    Attributes:
+        out: The run folder.
+        artifacts: Shared results.
+        command: The command line, for the record.
+        force: Whether finished cells are run again.
+    """
+
+    out: Path
+    artifacts: Artifacts
+    command: str = ""
+    force: bool = False
+
+
+def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None) -> records.Cell:
+    """Run a cell unless it has ended already, and return it.
+
+    A cell that was killed goes on from its checkpoint; its event log is first cut back to what the
+    checkpoint covers, so that its end equals an undisturbed run's.
+
+    Raises:
+        UsageError: If data or settings don't fit; nothing is left behind.
+    """
+    torch.set_num_threads(spec.settings.threads)
+    folder = context.out / spec.run_id
+    world = build_world(spec)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            if context.force:
+                _clear(folder)
+            if (folder / "record.json").exists():
+                cell = records.read_cell(folder)
+                if cell.ending.status in KEPT:
+                    return cell
+                if cell.ending.status in ("refused", "failed"):
+                    _clear(folder)
+            _run(spec, world, folder, context, progress or Silent())
+    except Timeout as error:
+        raise UsageError(
+            f"the cell {spec.run_id!r} is being run by another process; wait for it or choose "
+            "another --out."
+        ) from error
+    return records.read_cell(folder)
+
+
+def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress: Progress) -> None:
+    checkpoint = Checkpoint.read(folder / "state" / "checkpoint.safetensors")
+    record = _record(spec, world, context.command)
+    if checkpoint is None:
+        partition_file = context.out / record["partition"]["file"]
+        if not partition_file.exists():
+            write_atomically(partition_file, world.partition.to_json().encode())
+        records.write_record(folder, record)
+    log = EventLog(folder / "events.jsonl", keep=checkpoint.events if checkpoint else 0)
+    server = build_server(spec, world, folder, context.artifacts, log.append, progress)
+    try:
+        _rounds(spec, world, server, log, folder, checkpoint, progress)
+        log.append(CellEnded("finished"))
+    except (Refusal, UsageError) as reason:
+        log.append(CellEnded("refused", str(reason)))
+    except Diverged as reason:
+        log.append(CellEnded("diverged", str(reason)))
+    except Exception as error:
+        log.append(CellEnded("failed", f"{type(error).__name__}: {error}"))
+        raise
+    finally:
+        log.close()
+
+
+def _rounds(
+    spec: CellSpec,
+    world: World,
+    server: Server,
+    log: EventLog,
+    folder: Path,
+    checkpoint: Checkpoint | None,
+    progress: Progress,
+) -> None:
+    path = folder / "state" / "checkpoint.safetensors"
+    if checkpoint is None:
+        started = time.perf_counter()
+        with isolated_torch_rng(spec.seed, "prepare"):
+            state = spec.method.prepare(server)
+        for traffic in server.federation.channel.settle():
+            log.append(traffic)
+        log.append(PhaseFinished("prepare", time.perf_counter() - started))
+        _evaluate(spec, world, server, state, log)
+        _store(path, 0, state, server, log)
+        first = 1
+    else:
+        state, first = checkpoint.state, checkpoint.round + 1
+        server.federation.store.versions = dict(checkpoint.clients)
+    rounds = spec.settings.rounds
+    for server.round in range(first, rounds + 1):
+        progress.stage("rounds", server.round - 1, rounds)
+        state = _round(spec, world, server, state, log)
+        if server.round % spec.settings.evaluation.every == 0 or server.round == rounds:
+            _evaluate(spec, world, server, state, log)
+        _store(path, server.round, state, server, log)
+        progress.stage("rounds", server.round, rounds)
+
+
+def _round(spec: CellSpec, world: World, server: Server, state: Groups, log: EventLog) -> Groups:
+    started = time.perf_counter()
+    federation, round = server.federation, server.round
+    cohort = federation.exchange(
+        round,
+        federation.sample_cohort(round, spec.settings.cohort_size),
+        lambda client_id: spec.method.downlink(state, client_id),
+        spec.method.client_update,
+    )
+    with isolated_torch_rng(spec.seed, "server", "round", round):
+        following = spec.method.aggregate(state, cohort, server)
+    if federation.buffers == "recompute" and following.get("buffers"):
+        data, _ = server.synthetic_source(world.task.label_names)
+        following = recompute(following, world.networks, data)
+    for traffic in federation.channel.settle():
+        log.append(traffic)
+    log.append(
+        RoundAggregated(
+            round,
+            cohort.clients,
+            cohort.examples,
+            cohort.steps,
+            cohort.train_loss,
+            cohort.gradient_diversity,
+            cohort.saw_clients,
+            federation.store.nbytes,
+            time.perf_counter() - started,
+        )
+    )
+    # A cohort without a single training step has no loss; that is no divergence.
+    bad_loss = cohort.drawn > 0 and not math.isfinite(cohort.train_loss)
+    if bad_loss or not all(g.is_finite(tree) for tree in following.values()):
+        raise Diverged(f"not converged: a loss or weight was not finite in round {round}.")
+    return following
+
+
+def _evaluate(spec: CellSpec, world: World, server: Server, state: Groups, log: EventLog) -> None:
+    started = time.perf_counter()
+    with isolated_torch_rng(spec.seed, "evaluate"):
+        score = evaluate(lambda x: spec.method.predict(state, server, x), world.evaluation)
+    log.append(
+        RoundEvaluated(
+            server.round,
+            score.accuracy,
+            score.macro_f1,
+            score.loss,
+            score.examples,
+            time.perf_counter() - started,
+        )
+    )
+    if not math.isfinite(score.loss):
+        raise Diverged(f"not converged: the test loss was not finite in round {server.round}.")
+
+
+def _store(path: Path, round: int, state: Groups, server: Server, log: EventLog) -> None:
+    store = server.federation.store
+    Checkpoint(round, state, log.offset, dict(store.versions)).write(path)
+    store.prune()
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink()
+
+
+def _record(spec: CellSpec, world: World, command: str) -> records.RunRecord:
+    settings, task, start = spec.settings, world.task, world.networks.start
+    source, sha256 = provenance.method_source(spec.method)
+    wanted = asdict(settings)
+    if Need.GENERATOR not in spec.method.requires():
+        del wanted["synthetic"]
+    return records.RunRecord(
+        schema=records.SCHEMA,
+        run_id=spec.run_id,
+        method=spec.name,
+        seed=spec.seed,
+        dataset={
+            "name": task.name,
+            "version": task.version,
+            "note": task.note,
+            "train": len(world.train),
+            "test": len(world.evaluation),
+            "evaluated_on": settings.evaluation.on,
+            "sha256": task.train.checksum(),
+        },
+        partition={
+            "recipe": world.partition.recipe,
+            "settings": world.partition.settings,
+            "sha256": world.partition.fingerprint,
+            "sizes": world.partition.sizes,
+            "file": f"partitions/{world.partition.fingerprint[:16]}.json",
+        },
+        model={
+            "name": settings.model if spec.network is None else type(spec.network).__name__,
+            "parameters": g.scalars(start["model"]),
+            "buffers": g.scalars(start["buffers"]),
+        },
+        preset={"name": spec.preset, "quick": settings.quick, "search": settings.search},
+        rounds=settings.rounds,
+        num_clients=len(world.partition.clients),
+        cohort_size=settings.cohort_size,
+        metric=task.metric,
+        target=settings.target,
+        secure_aggregation=False,
+        config={**wanted, "method": asdict(spec.method)},
+        method_source=source,
+        method_sha256=sha256,
+        versions=provenance.versions(),
+        commit=provenance.commit(),
+        device=str(world.device),
+        machine=provenance.machine(world.device),
+        command=command,
+    )

@@ -1,0 +1,1 @@
+"""Networks with an encoder and a head."""

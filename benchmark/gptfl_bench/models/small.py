@@ -1,0 +1,92 @@
+"""Small networks for CPU runs: linear, a small convolutional one, and McMahan's CNN."""
+
+from typing import Literal
+
+from torch import nn
+
+from gptfl_bench.network import Network, models
+
+Norm = Literal["none", "group", "batch"]
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """Return a normalisation layer for ``channels`` feature maps.
+
+    Raises:
+        ValueError: If ``norm`` is none of ``none``, ``group``, ``batch``.
+    """
+    if norm == "group":
+        return nn.GroupNorm(min(8, channels), channels)
+    if norm == "batch":
+        return nn.BatchNorm2d(channels)
+    if norm != "none":
+        raise ValueError(f"norm={norm!r} must be none, group or batch")
+    return nn.Identity()
+
+
+@models.register("linear", title="One linear layer on the flattened sample")
+def linear(input_shape: tuple[int, ...], num_classes: int) -> Network:
+    """Return multinomial logistic regression."""
+    return Network(nn.Flatten(), input_shape, num_classes)
+
+
+@models.register("cnn_small", title="Two 3x3 convolutions and a hidden layer, about 10 k scalars")
+def cnn_small(
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    width: int = 16,
+    hidden: int = 64,
+    norm: Norm = "none",
+) -> Network:
+    """Return two blocks of convolution, norm, ReLU and 2x2 max-pool, then a hidden layer.
+
+    Raises:
+        ValueError: If the sample is no image of at least 4x4.
+    """
+    channels = _image_channels("cnn_small", input_shape)
+
+    def block(inside: int, outside: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(inside, outside, 3, padding=1),
+            norm_layer(norm, outside),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+
+    encoder = nn.Sequential(
+        block(channels, width),
+        block(width, 2 * width),
+        nn.Flatten(),
+        nn.LazyLinear(hidden),
+        nn.ReLU(),
+    )
+    return Network(encoder, input_shape, num_classes)
+
+
+@models.register(
+    "cnn_mcmahan",
+    title="Two 5x5 convolutions (32, 64) and a 512-unit layer",
+    source="McMahan et al., AISTATS 2017, arXiv 1602.05629",
+    year=2017,
+)
+def cnn_mcmahan(input_shape: tuple[int, ...], num_classes: int) -> Network:
+    """Return the CNN of the FedAvg paper; 1,663,370 scalars on 28x28 grey images."""
+    channels = _image_channels("cnn_mcmahan", input_shape)
+    encoder = nn.Sequential(
+        nn.Conv2d(channels, 32, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.LazyLinear(512),
+        nn.ReLU(),
+    )
+    return Network(encoder, input_shape, num_classes)
+
+
+def _image_channels(model: str, input_shape: tuple[int, ...]) -> int:
+    if len(input_shape) != 3 or min(input_shape[1:]) < 4:
+        raise ValueError(f"{model} needs images of 4x4 or more, not samples of {input_shape}")
+    return input_shape[0]

@@ -1,0 +1,86 @@
+"""Fresh networks of one architecture, all starting from the same addressed weights."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from gptfl_bench import groups as g
+from gptfl_bench.groups import Groups, Tree
+from gptfl_bench.randomness import isolated_torch_rng
+
+
+class Networks:
+    """Hands out networks; a copy of a template costs no initialisation.
+
+    Args:
+        template: A network whose weights are the start of every method.
+        device: Where networks live.
+    """
+
+    def __init__(self, template: nn.Module, device: torch.device) -> None:
+        self._template = template.to(device)
+        self.start: Groups = g.to(g.model_groups(self._template), torch.device("cpu"))
+        self.device = device
+
+    @classmethod
+    def build(
+        cls,
+        factory: "object",
+        input_shape: tuple[int, ...],
+        num_classes: int,
+        settings: Mapping[str, object],
+        seed: int,
+        device: torch.device,
+    ) -> "Networks":
+        """Return networks made by ``factory`` with weights at the address ``(seed, "start")``.
+
+        Args:
+            factory: A model factory, or a network that serves as the template itself.
+            input_shape: Shape of one sample.
+            num_classes: Number of classes C.
+            settings: Further arguments of the factory.
+            seed: The cell's seed.
+            device: Where networks live.
+        """
+        if isinstance(factory, nn.Module):
+            return cls(copy.deepcopy(factory), device)
+        if not callable(factory):
+            raise TypeError(f"a model must be a network or a factory, not {type(factory).__name__}")
+        with isolated_torch_rng(seed, "start"):
+            return cls(factory(input_shape, num_classes, **settings), device)
+
+    def new(self, groups: Mapping[str, Tree]) -> nn.Module:
+        """Return a network of its own with copies of the given ``model`` and ``buffers``.
+
+        Raises:
+            ValueError: If a group does not hold exactly the network's names and shapes.
+        """
+        template = self._template
+        own: dict[str, dict[str, Tensor]] = {
+            "model": dict(template.named_parameters()),
+            "buffers": dict(template.named_buffers()),
+        }
+        replaced: dict[int, object] = {}
+        for group, tensors in own.items():
+            given = groups.get(group) or g.combine(torch.Tensor.detach, tensors)
+            shapes = {name: tensor.shape for name, tensor in tensors.items()}
+            if shapes != {name: tensor.shape for name, tensor in given.items()}:
+                raise ValueError(f"the group {group!r} does not fit the network: {sorted(given)}")
+            for name, tensor in tensors.items():
+                copied = given[name].detach().to(self.device, copy=True)
+                replaced[id(tensor)] = nn.Parameter(copied) if group == "model" else copied
+        # Handing the tensors to the copy spares copying the template's own first.
+        return copy.deepcopy(template, replaced).train()
+
+    def apply(self, groups: Mapping[str, Tree], x: Tensor) -> Tensor:
+        """Return the logits (b, C) of a network in evaluation mode without copying it."""
+        tensors = {
+            name: tensor.to(self.device)
+            for group in ("model", "buffers")
+            for name, tensor in groups.get(group, {}).items()
+        }
+        self._template.eval()
+        out: Tensor = torch.func.functional_call(self._template, tensors, (x,))
+        return out

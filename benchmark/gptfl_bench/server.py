@@ -1,0 +1,112 @@
+"""What a method has at the server: networks, clients through the federation, synthetic data."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from gptfl_bench import groups as g
+from gptfl_bench.artifacts import Artifacts
+from gptfl_bench.events import Event, Pretrained
+from gptfl_bench.federation import Federation
+from gptfl_bench.fit import Plan, fit
+from gptfl_bench.groups import Groups
+from gptfl_bench.networks import Networks
+from gptfl_bench.randomness import Name, isolated_torch_rng, torch_rng
+from gptfl_bench.synthetic import SyntheticSource
+from gptfl_bench.task import Samples
+
+
+@dataclass
+class Server:
+    """The server's side of a cell; it has no way to a client but the federation.
+
+    Attributes:
+        seed: The cell's seed.
+        num_classes: Number of classes C.
+        federation: The clients, behind the channel.
+        networks: Networks of the task's architecture.
+        model_key: What determines the architecture, for cached results.
+        synthetic_source: Makes synthetic data; used by methods that need a generator.
+        artifacts: Shared results on disk.
+        log: Takes an event.
+        start: The weights a method starts from: random, or a warm start put there by GPT-FL.
+        round: Round from 1; 0 is preparation.
+    """
+
+    seed: int
+    num_classes: int
+    federation: Federation
+    networks: Networks
+    model_key: str
+    synthetic_source: SyntheticSource
+    artifacts: Artifacts
+    log: Callable[[Event], None]
+    start: Groups = field(default_factory=dict)
+    round: int = 0
+    on_epoch: Callable[[int, int], None] = lambda done, due: None
+
+    @property
+    def num_clients(self) -> int:
+        """Size of the population K."""
+        return len(self.federation.clients)
+
+    def rng(self, *names: Name) -> torch.Generator:
+        """Return the server's generator for a purpose in this round."""
+        return torch_rng(self.seed, "server", *names, "round", self.round)
+
+    def new_model(self, groups: Groups) -> nn.Module:
+        """Return a network of its own with the given weights."""
+        return self.networks.new(groups)
+
+    def predict(self, groups: Groups, x: Tensor) -> Tensor:
+        """Return logits (b, C) of the network with the given weights."""
+        return self.networks.apply(groups, x)
+
+    def synthetic(self, labels: Sequence[str]) -> tuple[Samples, str]:
+        """Return synthetic samples of ``labels`` and the hash of the data, and log them."""
+        samples, event = self.synthetic_source(labels)
+        self.log(event)
+        return samples.to(self.networks.device), event.sha256
+
+    def pretrain(self, data: Samples, data_key: str, plan: Plan) -> Groups:
+        """Return the start weights trained centrally on ``data``; cached by what determines them.
+
+        Args:
+            data: Labelled samples at the server.
+            data_key: Hash of the data.
+            plan: How long and by which optimizer.
+        """
+        started = time.perf_counter()
+        epochs = -(-plan.total_steps(len(data)) // plan.batches(len(data)))
+
+        def make() -> Groups:
+            model = self.new_model(self.start)
+            with isolated_torch_rng(self.seed, "pretrain"):
+                result = fit(
+                    model,
+                    data,
+                    plan,
+                    torch_rng(self.seed, "pretrain", "batches"),
+                    after_epoch=lambda epoch, loss: self.on_epoch(epoch, epochs),
+                )
+            about = torch.tensor([result.steps, result.examples, result.loss], dtype=torch.float64)
+            return {**g.model_groups(model), "about": {"result": about}}
+
+        groups, cached = self.artifacts.groups(
+            "pretrained",
+            {
+                "data": data_key,
+                "plan": asdict(plan),
+                "seed": self.seed,
+                "model": self.model_key,
+                "classes": self.num_classes,
+            },
+            make,
+        )
+        steps, examples, loss = groups.pop("about")["result"].tolist()
+        seconds = time.perf_counter() - started
+        self.log(Pretrained(int(steps), int(examples), loss, cached, seconds))
+        return groups

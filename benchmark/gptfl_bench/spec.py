@@ -1,0 +1,88 @@
+"""What identifies a cell: everything that determines its result, and the key made of it."""
+
+import re
+from dataclasses import asdict, dataclass
+
+from torch import nn
+
+from gptfl_bench import groups as g
+from gptfl_bench.artifacts import digest
+from gptfl_bench.method import Method, Need
+from gptfl_bench.settings import Settings
+from gptfl_bench.task import Task, tasks
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """One method on one task with one seed, before it has run.
+
+    Attributes:
+        name: The method's name, for example ``gptfl+fedopt``.
+        method: The method.
+        seed: Root of all randomness.
+        dataset: Name of a registered data set, or a task.
+        preset: Name of the preset the settings started from.
+        settings: Everything else.
+        network: A network in place of ``settings.model``.
+    """
+
+    name: str
+    method: Method
+    seed: int
+    dataset: str | Task
+    preset: str
+    settings: Settings
+    network: nn.Module | None = None
+
+    @property
+    def dataset_name(self) -> str:
+        """Name of the data set."""
+        return self.dataset if isinstance(self.dataset, str) else self.dataset.name
+
+    def load_task(self) -> Task:
+        """Return the task.
+
+        Raises:
+            UsageError: If the data are not there or damaged.
+        """
+        return tasks.get(self.dataset)() if isinstance(self.dataset, str) else self.dataset
+
+    @property
+    def model_key(self) -> str:
+        """What determines network and start weights, beside the seed and the sample's shape."""
+        if self.network is None:
+            return digest({"model": self.settings.model, **self.settings.model_args})
+        start = g.encode(g.model_groups(self.network)).hex()
+        return digest({"model": repr(self.network), "start": start})
+
+    def identity(self) -> dict[str, object]:
+        """Return everything that determines the result.
+
+        Threads and device are left out: they change speed, and rounding at most.
+        """
+        settings = asdict(self.settings)
+        for name in ("threads", "device", "search", "plan", "start"):
+            # The plan is part of the method by now, and so is a warm start.
+            del settings[name]
+        if Need.GENERATOR not in self.method.requires():
+            del settings["synthetic"]
+        data = self.dataset
+        return {
+            **settings,
+            "method": self.name,
+            "fields": _plain(self.method),
+            "seed": self.seed,
+            "dataset": self.dataset_name,
+            "checksum": "" if isinstance(data, str) else data.train.checksum(),
+            "model": self.settings.model if self.network is None else self.model_key,
+        }
+
+    @property
+    def run_id(self) -> str:
+        """Method, data set, seed and a hash of what determines the result; a folder's name."""
+        words = f"{self.name}-{self.dataset_name}-s{self.seed}"
+        return f"{re.sub(r'[^A-Za-z0-9+_.-]', '_', words)}-{digest(self.identity())[:12]}"
+
+
+def _plain(method: Method) -> dict[str, object]:
+    return {"class": f"{type(method).__module__}.{type(method).__qualname__}", **asdict(method)}
