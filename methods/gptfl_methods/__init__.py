@@ -1,0 +1,1 @@
+"""One federated learning method a file; see the README of the folder above."""

@@ -1,0 +1,48 @@
+"""FedProx: keep clients near the global model by a proximal term.
+
+Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith, "Federated Optimization in Heterogeneous Networks",
+MLSys 2020, arXiv 1812.06127.
+
+    client:  minimise f_k(y) + (mu / 2) * ||y - x||^2,  x frozen for the round
+
+Sent: as FedAvg. The term's gradient, mu * (y - x), is added before clipping and momentum; buffers
+are left out of it. Differs from the paper: no stragglers with partial work.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from gptfl_bench.federation import Client
+from gptfl_bench.groups import Groups
+from gptfl_bench.method import methods
+from gptfl_methods.fedavg import FedAvg
+
+
+@methods.register(
+    "fedprox",
+    title="FedAvg with a proximal term",
+    source="Li et al., MLSys 2020, arXiv 1812.06127",
+    year=2020,
+)
+@dataclass(frozen=True)
+class FedProx(FedAvg):
+    """FedAvg with a proximal term.
+
+    Attributes:
+        mu: Strength of the proximal term, 0 or more; 0 is FedAvg. The authors tune it over
+            0.001, 0.01, 0.1, 0.5 and 1.
+    """
+
+    mu: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse a negative strength."""
+        if not self.mu >= 0:
+            raise ValueError(f"mu={self.mu!r} must be 0 or more")
+
+    def correct_gradients(self, model: nn.Module, received: Groups, client: Client) -> None:
+        """Add the gradient of the proximal term."""
+        for name, weight in model.named_parameters():
+            if weight.grad is not None:
+                weight.grad.add_(weight.detach() - received["model"][name], alpha=self.mu)
