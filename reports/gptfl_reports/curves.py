@@ -1,0 +1,244 @@
+"""Learning curves: mean and band over seeds by method, one panel a task, with their numbers.
+
+A curve averages what the table averages, the finished cells; there is no other smoothing.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import cycle, islice
+from math import ceil
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from gptfl_reports import units
+from gptfl_reports.leaderboard import Leaderboard
+from gptfl_reports.spread import Spread
+from gptfl_reports.tables import csv_text
+from gptfl_reports.tasks import TaskGroup
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette without black and yellow, which vanish on one of the two backgrounds.
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c")
+_DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1)))
+_INK = "#123457"
+"""Stands for the text colour until a figure is written, for pages follow the reader's theme."""
+_PANEL = (7.2, 4.4)
+"""Width and height of a panel in inches."""
+_TITLE_WIDTH = 104
+_GAP = 0.045
+"""Least distance of two labels, as a share of a panel's height."""
+
+Style = tuple[str, str | tuple[int, tuple[float, ...]]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One entrant's mean by round.
+
+    Attributes:
+        label: The entrant.
+        rounds: Rounds at which any finished cell was evaluated, ascending.
+        values: Mean and spread over the finished cells at these rounds.
+    """
+
+    label: str
+    rounds: tuple[int, ...]
+    values: tuple[Spread, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The curves of one task, in the leaderboard's order."""
+
+    task: TaskGroup
+    curves: tuple[Curve, ...]
+
+
+def panels(board: Leaderboard) -> tuple[Panel, ...]:
+    """Return the curves of every task that has any."""
+    found: list[Panel] = []
+    for ranking in board.rankings:
+        curves: list[Curve] = []
+        for standing in ranking.standings:
+            by_round: dict[int, list[float]] = {}
+            for cell in standing.entrant.finished:
+                for event in cell.evaluations:
+                    by_round.setdefault(event.round, []).append(cell.value(event))
+            if by_round:
+                rounds = tuple(sorted(by_round))
+                values = tuple(Spread.of(by_round[r]) for r in rounds)
+                curves.append(Curve(standing.entrant.label, rounds, values))
+        if curves:
+            found.append(Panel(ranking.task, tuple(curves)))
+    return tuple(found)
+
+
+def curves_csv(drawn: Sequence[Panel]) -> str:
+    """Return the figure's numbers: ``method, task, round, n, mean, sd``, as fractions."""
+    return csv_text(
+        ("method", "task", "round", "n", "mean", "sd"),
+        [
+            (curve.label, panel.task.title, r, v.n, units.exact(v.mean), units.exact(v.sd))
+            for panel in drawn
+            for curve in panel.curves
+            for r, v in zip(curve.rounds, curve.values, strict=True)
+        ],
+    )
+
+
+def styles(drawn: Sequence[Panel]) -> dict[str, Style]:
+    """Return colour and dashes of each entrant, the same in all panels of a report."""
+    labels = sorted({curve.label for panel in drawn for curve in panel.curves})
+    looks = [(color, dash) for dash in _DASHES for color in _COLORS]
+    return dict(zip(labels, islice(cycle(looks), len(labels)), strict=True))
+
+
+def svg(drawn: Sequence[Panel], style: Mapping[str, Style], ink: str = "#222222") -> str:
+    """Return the figure as SVG, the same text for the same numbers.
+
+    Args:
+        drawn: Its panels, at least one.
+        style: Look of each entrant.
+        ink: Colour of text and axes; ``currentColor`` follows the page, on no background.
+    """
+    out = io.StringIO()
+    with _look(_INK, salt=drawn[0].task.title):
+        _figure(drawn, style).savefig(
+            out,
+            format="svg",
+            transparent=ink == "currentColor",
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
+    lines = out.getvalue().replace(_INK, ink).splitlines()
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def png(drawn: Sequence[Panel], style: Mapping[str, Style]) -> bytes:
+    """Return the figure as PNG at 150 dots an inch."""
+    out = io.BytesIO()
+    with _look("#222222"):
+        figure = _figure(drawn, style)
+        figure.savefig(out, format="png", dpi=150, metadata={"Software": None})
+    return out.getvalue()
+
+
+def _look(ink: str, salt: str = "") -> AbstractContextManager[None]:
+    """Return a context with matplotlib's own defaults, whatever the reader has set, and ours."""
+    from matplotlib import style
+
+    ours = {
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 9.0,
+        "text.color": ink,
+        "axes.edgecolor": ink,
+        "axes.labelcolor": ink,
+        "xtick.color": ink,
+        "ytick.color": ink,
+        "grid.color": ink,
+        "text.parse_math": False,
+        "svg.fonttype": "none",
+        "svg.hashsalt": salt,
+    }
+    return style.context(["default", ours])
+
+
+def _figure(drawn: Sequence[Panel], style: Mapping[str, Style]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    width, height = _PANEL
+    figure = Figure(figsize=(width, height * len(drawn)), facecolor="white")
+    for place, panel in enumerate(drawn):
+        bottom = (len(drawn) - 1 - place + 0.13) / len(drawn)
+        axis = figure.add_axes((0.075, bottom, 0.665, 0.68 / len(drawn)))
+        _draw(axis, panel, style)
+    return figure
+
+
+def _draw(axis: "Axes", panel: Panel, style: Mapping[str, Style]) -> None:
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    highest = max(v.mean + (v.sd or 0.0) for curve in panel.curves for v in curve.values)
+    top = min(1.0, max(0.1, ceil(10 * highest - 1e-9) / 10))
+    end = max(curve.rounds[-1] for curve in panel.curves)
+    for curve in panel.curves:
+        color, dash = style[curve.label]
+        means = [value.mean for value in curve.values]
+        axis.plot(
+            curve.rounds,
+            means,
+            color=color,
+            linestyle=dash,
+            linewidth=1.6,
+            marker="o" if len(means) == 1 else None,
+            markersize=4,
+        )
+        if any(value.sd is not None for value in curve.values):
+            low = [v.mean - (v.sd or 0.0) for v in curve.values]
+            high = [v.mean + (v.sd or 0.0) for v in curve.values]
+            axis.fill_between(curve.rounds, low, high, color=color, alpha=0.14, linewidth=0)
+    axis.set_xlim(0, max(end, 1))
+    axis.set_ylim(0, top)
+    axis.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(axis="y", alpha=0.15, linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_xlabel("round")
+    subtitle = f"{panel.task.metric}, mean and ±1 sample standard deviation"
+    title = [panel.task.stamp, *wrap(panel.task.title, _TITLE_WIDTH), subtitle]
+    axis.set_title("\n".join(line for line in title if line), loc="left", x=-0.08, fontsize=8.5)
+    _label(axis, panel, style, top, end)
+
+
+def _label(axis: "Axes", panel: Panel, style: Mapping[str, Style], top: float, end: int) -> None:
+    """Write each curve's name at its end, moved apart where ends are close."""
+    ends = sorted(
+        ((curve.values[-1].mean / top, curve) for curve in panel.curves),
+        key=lambda item: (item[0], item[1].label),
+    )
+    for (height, curve), place in zip(ends, _apart([h for h, _ in ends]), strict=True):
+        color, dash = style[curve.label]
+        x = curve.rounds[-1] / max(end, 1)
+        axis.plot(
+            [x, 1.025, 1.04, 1.085],
+            [height, place, place, place],
+            transform=axis.transAxes,
+            color=color,
+            linestyle=dash,
+            linewidth=1.6 if x == 1 else 0.8,
+            clip_on=False,
+        )
+        name = curve.label if len(curve.label) <= 26 else f"{curve.label[:25]}…"
+        axis.text(
+            1.095,
+            place,
+            f"{name} {100 * curve.values[-1].mean:.1f}",
+            transform=axis.transAxes,
+            va="center",
+            fontsize=8,
+        )
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Return ascending heights in [0, 1], moved as little as needed to be a gap apart."""
+    # Labels that touch form a group, which is spread around the mean of where they belong.
+    groups: list[list[float]] = []
+    for height in heights:
+        groups.append([height])
+        while len(groups) > 1 and _low(groups[-1]) - _high(groups[-2]) < _GAP:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    return [_low(group) + i * _GAP for group in groups for i in range(len(group))]
+
+
+def _low(group: Sequence[float]) -> float:
+    extent = _GAP * (len(group) - 1)
+    return max(0.0, min(sum(group) / len(group) - extent / 2, 1.0 - extent))
+
+
+def _high(group: Sequence[float]) -> float:
+    return _low(group) + _GAP * (len(group) - 1)

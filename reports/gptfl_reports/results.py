@@ -1,0 +1,79 @@
+"""Cells one a line, as they are, finished or not: the table and the CSV of ``results``."""
+
+from collections.abc import Iterable, Sequence
+
+from gptfl_bench.records import Row
+from gptfl_reports import units
+from gptfl_reports.tables import csv_text
+from gptfl_reports.tasks import fate
+
+_METHOD_WIDTH = 20
+_HEADERS = (
+    *("method", "seed", "status", "rounds", "last", "best", "mean_last"),
+    *("down", "up", "to_target", "time"),
+)
+
+
+def rows_table(rows: Sequence[Row]) -> str:
+    """Return a plain table of at most 120 characters a line, one row a cell, grouped by task.
+
+    Values are in percent. Sentences of cells that did not finish stand below their table.
+    """
+    from tabulate import tabulate
+
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(_heading(row), []).append(row)
+    blocks: list[str] = []
+    for heading, members in groups.items():
+        grid = tabulate(
+            [_line(row) for row in members],
+            headers=_HEADERS,
+            tablefmt="simple",
+            disable_numparse=True,
+            colalign=("left", "right", "left", *["right"] * 8),
+        )
+        sentences = [
+            f"{row['method']} seed {row['seed']}: {fate(row['status'], row['reason'])}"
+            for row in members
+            if row["reason"]
+        ]
+        lines = [line.rstrip() for line in grid.splitlines()]
+        blocks.append("\n".join([heading, "", *lines, *([""] if sentences else []), *sentences]))
+    return "\n\n".join(blocks) + ("\n" if blocks else "no cells\n")
+
+
+def rows_csv(rows: Iterable[Row]) -> str:
+    """Return the rows as CSV with exact numbers; what does not exist is an empty field."""
+    columns = list(Row.__annotations__)
+    return csv_text(columns, [[dict(row)[column] for column in columns] for row in rows])
+
+
+def _heading(row: Row) -> str:
+    # The partition's fingerprint differs by seed, which has its own column.
+    recipe = row["partition"].rpartition(" ")[0] or row["partition"]
+    target = "none" if row["target"] is None else f"{100 * row['target']:g} %"
+    return (
+        f"{row['dataset']}, {recipe}, {row['model']}, {row['cohort_size']} of "
+        f"{row['num_clients']} clients a round, {row['metric']} in percent, target {target}"
+    )
+
+
+def _line(row: Row) -> list[str]:
+    method = row["method"]
+    if len(method) > _METHOD_WIDTH:
+        method = method[: _METHOD_WIDTH - 1] + "…"
+    reached = row["rounds_to_target"]
+    return [
+        method,
+        str(row["seed"]),
+        fate(row["status"]),
+        str(row["rounds"]),
+        units.fraction(row["value_last"]),
+        units.fraction(row["value_best"]),
+        units.fraction(row["value_mean_last"]),
+        units.scaled(row["bytes_down"], "B"),
+        units.scaled(row["bytes_up"], "B"),
+        units.NONE if reached is None else f"{reached}",
+        units.duration(row["seconds"]),
+    ]
