@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from gptfl_bench import experiment
+from gptfl_bench import experiment, launchers
 from gptfl_bench.errors import UsageError
-from gptfl_bench.experiment import Launcher
+from gptfl_bench.launchers import Launcher
 from gptfl_bench.method import Method
 from gptfl_bench.task import Task
 
@@ -66,7 +66,7 @@ def run(
             force,
             Path(cache) if cache is not None else None,
         )
-        cells = experiment.execute(plan.cells, context, launcher=launcher)
+        cells = launchers.execute(plan.cells, context, launcher=launcher)
         return pd.DataFrame([cell.row() for cell in cells])
 
 

@@ -130,10 +130,10 @@ def _arrange_cache(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from gptfl_bench import config, experiment, progress
+    from gptfl_bench import config, experiment, launchers, progress
 
-    if options.launcher not in experiment.LAUNCHERS:
-        raise unknown("launcher", options.launcher, experiment.LAUNCHERS)
+    if options.launcher not in launchers.LAUNCHERS:
+        raise unknown("launcher", options.launcher, launchers.LAUNCHERS)
     plan = experiment.plan(
         _names(options.methods),
         options.dataset,
@@ -146,7 +146,7 @@ def _run(options: argparse.Namespace) -> int:
         return OK
     context = experiment.context(options.out, _command(), options.force, options.cache)
     with progress.for_terminal() as shown:
-        cells = list(experiment.execute(plan.cells, context, shown, options.launcher))
+        cells = list(launchers.execute(plan.cells, context, shown, options.launcher))
     _print_leaderboard(options.out, {cell.record["run_id"] for cell in cells})
     print(f"\nTables and a page: gptfl-bench report {options.out}")
     rows = [cell.row() for cell in cells]
@@ -159,7 +159,7 @@ def _print_leaderboard(folder: Path, run_ids: set[str]) -> None:
     from gptfl_reports.leaderboard import leaderboard, to_terminal
 
     cells = [cell for cell in records.read_cells(folder) if cell.record["run_id"] in run_ids]
-    print(to_terminal(leaderboard(cells)))
+    print(to_terminal(leaderboard(cells)), end="")
 
 
 def _arrange_search(parser: argparse.ArgumentParser) -> None:
@@ -173,10 +173,10 @@ def _arrange_search(parser: argparse.ArgumentParser) -> None:
 
 
 def _search(options: argparse.Namespace) -> int:
-    from gptfl_bench import experiment, progress, search
+    from gptfl_bench import experiment, launchers, progress, search
 
-    if options.launcher not in experiment.LAUNCHERS:
-        raise unknown("launcher", options.launcher, experiment.LAUNCHERS)
+    if options.launcher not in launchers.LAUNCHERS:
+        raise unknown("launcher", options.launcher, launchers.LAUNCHERS)
     grid = search.read_grid(options.dataset)
     context = experiment.context(options.out, _command(), cache=options.cache)
     with progress.for_terminal() as shown:
@@ -252,9 +252,7 @@ def _arrange_data(parser: argparse.ArgumentParser) -> None:
 def _data(options: argparse.Namespace) -> int:
     from gptfl_bench import datacheck
 
-    print(datacheck.describe(options.dataset, prepare=options.prepare))
-    if options.verify:
-        print(datacheck.verify(options.dataset))
+    print(datacheck.describe(options.dataset, verify=options.verify, prepare=options.prepare))
     return OK
 
 

@@ -1,15 +1,19 @@
 """Whether a data set is there and whole."""
 
-from gptfl_bench.errors import UsageError
 from gptfl_bench.task import tasks
 
 
-def describe(dataset: str, prepare: bool = False) -> str:
+def describe(dataset: str, *, verify: bool = False, prepare: bool = False) -> str:
     """Return where a data set comes from and what was read.
 
+    Args:
+        dataset: Name of the data set.
+        verify: Whether to say what was checked; loaders compare checksums at every load.
+        prepare: Whether to say what has to be brought.
+
     Raises:
-        UsageError: If there is no such data set, or it can't be read; the sentence says what is
-            missing and how to bring it.
+        UsageError: If there is no such data set, or it can't be read or is damaged; the sentence
+            says what is missing and how to bring it.
     """
     about = tasks.reference(dataset)
     task = tasks.get(dataset)()
@@ -22,30 +26,10 @@ def describe(dataset: str, prepare: bool = False) -> str:
     ]
     if task.note:
         lines.append(f"note: {task.note}")
-    lines += [f"SHA-256 {part}: {sha256}" for part, sha256 in _checksums(dataset).items()]
+    lines += [f"SHA-256 of training samples: {task.train.checksum()}"]
+    lines += [f"SHA-256 of test samples: {task.test.checksum()}"]
+    if verify:
+        lines.append("whole: read without a complaint")
     if prepare:
         lines.append("nothing is missing")
     return "\n".join(lines)
-
-
-def verify(dataset: str) -> str:
-    """Return a line that the checksums are those expected.
-
-    Raises:
-        UsageError: If they are not.
-    """
-    expected = tasks.get(dataset)().sha256
-    if not expected:
-        return "no checksums are known for this data set"
-    for part, sha256 in _checksums(dataset).items():
-        if sha256 != expected[part]:
-            raise UsageError(
-                f"the {part} samples of {dataset!r} have SHA-256 {sha256}, expected "
-                f"{expected[part]}; install the package they come from again."
-            )
-    return "checksums are as expected"
-
-
-def _checksums(dataset: str) -> dict[str, str]:
-    task = tasks.get(dataset)()
-    return {"train": task.train.checksum(), "test": task.test.checksum()}

@@ -1,31 +1,27 @@
 """A run: methods x seeds on one task, planned whole before anything is written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import platformdirs
 from torch import nn
 
-from gptfl_bench import config, loop, records
+from gptfl_bench import config, loop
 from gptfl_bench.artifacts import Artifacts
 from gptfl_bench.config import Config
 from gptfl_bench.errors import UsageError, unknown
 from gptfl_bench.generator import generators, prompt_writers
 from gptfl_bench.method import Method, methods
 from gptfl_bench.network import models
-from gptfl_bench.progress import Progress, Silent
 from gptfl_bench.spec import CellSpec
 from gptfl_bench.task import Task, partitions, tasks
 
-Launcher = Literal["basic", "joblib", "submitit"]
-LAUNCHERS: tuple[Launcher, ...] = ("basic", "joblib", "submitit")
 WRAPPER = "gptfl"
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """All cells of a run, checked.
 
     Attributes:
@@ -44,7 +40,7 @@ def plan(
     seeds: Sequence[int],
     overrides: Sequence[str] = (),
     network: nn.Module | None = None,
-) -> Plan:
+) -> RunPlan:
     """Return the cells of a run; nothing is loaded or written.
 
     Args:
@@ -85,7 +81,7 @@ def plan(
         for name, method in chosen.items()
         for seed in seeds
     )
-    return Plan(cells, tree)
+    return RunPlan(cells, tree)
 
 
 def expand(asked: Sequence[str]) -> list[str]:
@@ -119,45 +115,6 @@ def started(names: Sequence[str], start: str) -> list[str]:
         return name
 
     return list(dict.fromkeys(change(name) for name in names))
-
-
-def execute(
-    cells: Sequence[CellSpec],
-    context: loop.Context,
-    progress: Progress | None = None,
-    launcher: Launcher = "basic",
-) -> Iterator[records.Cell]:
-    """Run all cells that have not ended and yield each in its turn.
-
-    Raises:
-        UsageError: If data or settings don't fit, or the launcher's package is missing.
-    """
-    progress = progress or Silent()
-    if launcher != "basic":
-        from gptfl_bench import launchers
-
-        yield from launchers.execute(cells, context, progress, launcher)
-        return
-    for number, spec in enumerate(cells, 1):
-        progress.cell(number, len(cells), f"{spec.name} seed {spec.seed}")
-        try:
-            cell = loop.run_cell(spec, context, progress)
-        except UsageError:
-            raise
-        except Exception:
-            # The error is in the record; the other cells are worth having.
-            cell = records.read_cell(context.out / spec.run_id)
-        progress.ended(f"{spec.name} seed {spec.seed}", in_words(cell))
-        yield cell
-
-
-def in_words(cell: records.Cell) -> str:
-    """Return how a cell ended, in a line."""
-    row = cell.row()
-    if row["status"] == "finished" and row["value_last"] is not None:
-        value = f"{100 * row['value_last']:.2f} % {row['metric']}"
-        return f"{value} after {row['rounds']} rounds, {row['seconds']:.0f} s"
-    return f"{row['status']}: {row['reason']}"
 
 
 def default_cache() -> Path:

@@ -14,9 +14,9 @@ from importlib.resources import files
 
 from omegaconf import OmegaConf
 
-from gptfl_bench import experiment, loop, records
+from gptfl_bench import experiment, launchers, loop, records
 from gptfl_bench.errors import UsageError, unknown
-from gptfl_bench.experiment import Launcher
+from gptfl_bench.launchers import Launcher
 from gptfl_bench.progress import Progress
 from gptfl_bench.task import tasks
 
@@ -127,7 +127,7 @@ def search(
     cells = [spec for _, _, plan in planned for spec in plan.cells]
     ended = {
         cell.record["run_id"]: cell.row()
-        for cell in experiment.execute(cells, context, progress, launcher)
+        for cell in launchers.execute(cells, context, progress, launcher)
     }
     trials = []
     for arm, point, plan in planned:

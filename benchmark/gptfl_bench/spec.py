@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import asdict, dataclass
+from functools import cache
 
 from torch import nn
 
@@ -40,12 +41,12 @@ class CellSpec:
         return self.dataset if isinstance(self.dataset, str) else self.dataset.name
 
     def load_task(self) -> Task:
-        """Return the task.
+        """Return the task; a named one is read once in a process.
 
         Raises:
             UsageError: If the data are not there or damaged.
         """
-        return tasks.get(self.dataset)() if isinstance(self.dataset, str) else self.dataset
+        return _read_task(self.dataset) if isinstance(self.dataset, str) else self.dataset
 
     @property
     def model_key(self) -> str:
@@ -82,6 +83,11 @@ class CellSpec:
         """Method, data set, seed and a hash of what determines the result; a folder's name."""
         words = f"{self.name}-{self.dataset_name}-s{self.seed}"
         return f"{re.sub(r'[^A-Za-z0-9+_.-]', '_', words)}-{digest(self.identity())[:12]}"
+
+
+@cache
+def _read_task(name: str) -> Task:
+    return tasks.get(name)()
 
 
 def _plain(method: Method) -> dict[str, object]:

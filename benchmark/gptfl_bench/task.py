@@ -94,7 +94,6 @@ class Task:
             data have none.
         note: What every table must say about the data, for example a lossy copy; may be empty.
         version: Changes when the same name means other data.
-        sha256: Expected checksums of ``train`` and ``test``; empty if none are known.
     """
 
     name: str
@@ -107,7 +106,6 @@ class Task:
     groups: tuple[str, ...] | None = None
     note: str = ""
     version: str = "1"
-    sha256: dict[str, str] = field(default_factory=dict)
 
     @property
     def num_classes(self) -> int:
