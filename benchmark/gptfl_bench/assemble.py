@@ -17,6 +17,7 @@ from gptfl_bench.method import Need
 from gptfl_bench.network import models
 from gptfl_bench.networks import Networks
 from gptfl_bench.progress import Progress
+from gptfl_bench.public import public_data
 from gptfl_bench.randomness import torch_rng
 from gptfl_bench.server import Server
 from gptfl_bench.spec import CellSpec
@@ -32,6 +33,7 @@ class World:
         task: The task.
         train: Training samples shared among clients.
         evaluation: Samples the global model is tested on.
+        public: Real samples kept from all clients; None if public data are synthetic.
         partition: Who holds what.
         networks: Networks of the task's architecture.
         device: Where networks and samples live.
@@ -40,6 +42,7 @@ class World:
     task: Task
     train: Samples
     evaluation: Samples
+    public: Samples | None
     partition: Partition
     networks: Networks
     device: torch.device
@@ -59,6 +62,11 @@ def build_world(spec: CellSpec) -> World:
         order = torch.randperm(len(train), generator=torch_rng(spec.seed, "validation"))
         held_out = round(settings.evaluation.validation_share * len(train))
         evaluation, train = train.select(order[:held_out]), train.select(order[held_out:])
+    public = None
+    if settings.public.source == "held_out":
+        order = torch.randperm(len(train), generator=torch_rng(spec.seed, "public"))
+        held_out = round(settings.public.share * len(train))
+        public, train = train.select(order[:held_out]), train.select(order[held_out:])
     recipe = settings.partition
     groups = None
     if task.groups is not None:
@@ -91,7 +99,15 @@ def build_world(spec: CellSpec) -> World:
             f"model={settings.model!r} with model_args={settings.model_args} can't be made for "
             f"samples of shape {task.input_shape}: {error}."
         ) from error
-    return World(task, train.to(device), evaluation.to(device), partition, networks, device)
+    return World(
+        task,
+        train.to(device),
+        evaluation.to(device),
+        public.to(device) if public else None,
+        partition,
+        networks,
+        device,
+    )
 
 
 def build_server(
@@ -128,6 +144,8 @@ def build_server(
         world.networks,
         spec.model_key,
         source,
+        spec.settings.labels,
+        lambda server: public_data(server, spec.settings.public, world.public),
         artifacts,
         log,
         start=world.networks.start,

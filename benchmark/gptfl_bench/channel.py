@@ -33,7 +33,7 @@ class Channel:
     def send(self, payload: Mapping[str, Tree], direction: Direction, round: int) -> Groups:
         """Return what the other side receives of ``payload``, and count it."""
         data = g.encode(payload)
-        trees = {group: tree for group, tree in payload.items() if tree}
+        trees = {group: tree for group, tree in sorted(payload.items()) if tree}
         # A header belongs to the message, not to a group: the first group carries it.
         header = len(data) + ENVELOPE_BYTES - sum(g.nbytes(tree) for tree in trees.values())
         for group, tree in trees.items():

@@ -31,6 +31,7 @@ class Client:
         data: The client's private samples.
         label_names: Distinct names of the classes it holds, in order.
         state: What it keeps between rounds, in groups; never traffic.
+        handed: What it was handed at its first visit, in groups; not to be changed.
     """
 
     id: int
@@ -38,6 +39,7 @@ class Client:
     data: Samples
     label_names: tuple[str, ...]
     state: Groups
+    handed: Groups
     _seed: int
     _networks: Networks
     _fits: list[FitResult] = field(default_factory=list)
@@ -46,9 +48,15 @@ class Client:
         """Return the generator for a purpose of this client in this round."""
         return torch_rng(self._seed, *names, "round", self.round, "client", self.id)
 
-    def new_model(self, received: Groups) -> nn.Module:
-        """Return a network of its own with what was received loaded."""
-        return self._networks.new(received)
+    def new_model(self, received: Groups, architecture: str | None = None) -> nn.Module:
+        """Return a network of its own with what was received loaded.
+
+        Args:
+            received: Groups ``model`` and, where there, ``buffers``.
+            architecture: A registered network in place of the task's own.
+        """
+        networks = self._networks
+        return (networks.variant(architecture) if architecture else networks).new(received)
 
     def fit(
         self,
@@ -204,6 +212,7 @@ class Federation:
     buffers: BufferPolicy = "mean"
     keep_replies: bool = False
     on_client: Callable[[int, int], None] = lambda done, due: None
+    _handed: Groups = field(default_factory=dict)
 
     def sample_cohort(self, round: int, size: int) -> list[int]:
         """Return ``size`` client ids drawn uniformly without replacement, ascending."""
@@ -218,6 +227,7 @@ class Federation:
         clients: Sequence[int],
         downlink: Callable[[int], Groups],
         work: Callable[[Groups, Client], Groups],
+        once: Callable[[], Groups] = dict,
     ) -> Cohort:
         """Send to each client, let it work, and return the cohort of what came back.
 
@@ -226,12 +236,14 @@ class Federation:
             clients: Client ids; visited in ascending order, whatever order is given.
             downlink: What is sent to a client, by id.
             work: What a client does: received payload and client in, reply out.
+            once: What a client is handed at its first visit, before anything else.
         """
         cohort = Cohort(sorted(clients), _replies=[] if self.keep_replies else None)
         for done, client_id in enumerate(cohort.clients, 1):
             payload = outgoing(downlink(client_id), self.buffers)
             received = g.to(self.channel.send(payload, "down", round), self.networks.device)
-            client = self._visit(client_id, round)
+            first = client_id not in self.store.versions
+            client = self._visit(client_id, round, self._hand_over(once(), first, round))
             kept = {group: dict(tree) for group, tree in client.state.items()}
             with isolated_torch_rng(self.seed, "client", client_id, "round", round):
                 reply = work(at_client(received, client.state, self.buffers), client)
@@ -239,12 +251,21 @@ class Federation:
                 client.state["buffers"] = reply["buffers"]
             arrived = self.channel.send(outgoing(reply, self.buffers), "up", round)
             cohort.add(arrived, len(client.data), client._fits)
-            if client.state or kept:
+            # An empty state still tells that the client was here.
+            if client.state or kept or client.handed:
                 self.store.write(client_id, client.state, round)
             self.on_client(done, len(cohort.clients))
         return cohort
 
-    def _visit(self, client_id: int, round: int) -> Client:
+    def _hand_over(self, payload: Groups, first: bool, round: int) -> Groups:
+        """Return what clients were handed; counted at a first visit, decoded once for all."""
+        if payload and first:
+            self._handed = self.channel.send(payload, "once", round)
+        elif payload and not self._handed:
+            self._handed = g.decode(g.encode(payload))
+        return g.to(self._handed, self.networks.device) if payload else {}
+
+    def _visit(self, client_id: int, round: int, handed: Groups) -> Client:
         data = self.clients[client_id]
         held = sorted(set(data.labels.tolist()))
         return Client(
@@ -253,6 +274,7 @@ class Federation:
             data,
             tuple(self.label_names[index] for index in held),
             g.to(self.store.read(client_id), self.networks.device),
+            handed,
             self.seed,
             self.networks,
         )

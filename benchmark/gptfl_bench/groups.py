@@ -112,10 +112,11 @@ def encode(groups: Mapping[str, Tree]) -> bytes:
     header: dict[str, dict[str, object]] = {}
     parts: list[memoryview] = []
     end = 0
-    for group, tree in groups.items():
+    # Sorted, so that the same payload has the same bytes whatever order it was put together in.
+    for group, tree in sorted(groups.items()):
         if not group or "/" in group:
             raise ValueError(f"a group can't be called {group!r}: a name without a slash is needed")
-        for name, tensor in tree.items():
+        for name, tensor in sorted(tree.items()):
             flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
             start, end = end, end + flat.numel()
             header[f"{group}/{name}"] = {

@@ -42,7 +42,7 @@ def discover_labels(server: "Server", shape: Shape) -> list[str]:
         try:
             cohort = server.federation.exchange(0, everyone, lambda client_id: {}, sketch)
         except ValueError as error:
-            raise Refusal(f"{error}; set methods.gptfl.labels.max_bytes.") from error
+            raise Refusal(f"{error}; set labels.max_bytes.") from error
         total = cohort.sum("labels")
         decoded = Sketch(shape, total["table"].numpy(), total["values"].numpy()).decode()
         server.log(LabelsDiscovered(len(everyone), decoded.counts, decoded.not_decoded))
@@ -51,5 +51,5 @@ def discover_labels(server: "Server", shape: Shape) -> list[str]:
         shape = replace(shape, capacity=2 * shape.capacity, seed=shape.seed + 1)
     raise Refusal(
         f"label discovery left names unread with a capacity of {shape.capacity // 2}; "
-        "set methods.gptfl.labels.capacity higher."
+        "set labels.capacity higher."
     )

@@ -114,6 +114,7 @@ def _rounds(
     path = folder / "state" / "checkpoint.safetensors"
     if checkpoint is None:
         started = time.perf_counter()
+        refuse_unmet(spec, world)
         with isolated_torch_rng(spec.seed, "prepare"):
             state = spec.method.prepare(server)
         for traffic in server.federation.channel.settle():
@@ -135,6 +136,22 @@ def _rounds(
         progress.stage("rounds", server.round, rounds)
 
 
+def refuse_unmet(spec: CellSpec, world: World) -> None:
+    """Refuse a method whose needs the task does not meet.
+
+    Raises:
+        Refusal: With what is missing, and the setting that lifts a mere convention.
+    """
+    needs, modality = spec.method.requires(), world.task.modality
+    if Need.FEATURES in needs and not world.networks.has_features:
+        raise Refusal(f"{spec.name} needs {Need.FEATURES}; choose another model.")
+    if Need.IMAGES in needs and modality != "image" and not spec.settings.lift_conventions:
+        raise Refusal(
+            f"{spec.name} was published for {Need.IMAGES}, not for {modality}; set "
+            "lift_conventions=true to run it all the same."
+        )
+
+
 def _round(spec: CellSpec, world: World, server: Server, state: Groups, log: EventLog) -> Groups:
     started = time.perf_counter()
     federation, round = server.federation, server.round
@@ -143,6 +160,7 @@ def _round(spec: CellSpec, world: World, server: Server, state: Groups, log: Eve
         federation.sample_cohort(round, spec.settings.cohort_size),
         lambda client_id: spec.method.downlink(state, client_id),
         spec.method.client_update,
+        lambda: spec.method.once(state),
     )
     with isolated_torch_rng(spec.seed, "server", "round", round):
         following = spec.method.aggregate(state, cohort, server)

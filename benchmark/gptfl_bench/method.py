@@ -19,6 +19,10 @@ class Need(StrEnum):
     """What a method asks of a task or of the engine."""
 
     GENERATOR = "a generator for the task's modality"
+    PUBLIC = "public data at the server"
+    PUBLIC_ON_CLIENTS = "public data that clients hold too"
+    FEATURES = "a network with an encoder and a head"
+    IMAGES = "images"
     REPLIES = "single clients' replies kept for the length of a round"
 
 
@@ -54,6 +58,10 @@ class Method(ABC):
     @abstractmethod
     def aggregate(self, state: Groups, cohort: "Cohort", server: "Server") -> Groups:
         """Return the next state from the cohort's replies."""
+
+    def once(self, state: Groups) -> Groups:
+        """Return what a client is handed at its first visit and keeps; nothing by default."""
+        return {}
 
     @abstractmethod
     def predict(self, state: Groups, server: "Server", x: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
 """Fresh networks of one architecture, all starting from the same addressed weights."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from gptfl_bench import groups as g
 from gptfl_bench.groups import Groups, Tree
+from gptfl_bench.network import models
 from gptfl_bench.randomness import isolated_torch_rng
 
 
@@ -19,8 +20,15 @@ class Networks:
         device: Where networks live.
     """
 
-    def __init__(self, template: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        template: nn.Module,
+        device: torch.device,
+        variant: "Callable[[str], Networks] | None" = None,
+    ) -> None:
         self._template = template.to(device)
+        self._make_variant = variant
+        self._variants: dict[str, Networks] = {}
         self.start: Groups = g.to(g.model_groups(self._template), torch.device("cpu"))
         self.device = device
 
@@ -44,12 +52,34 @@ class Networks:
             seed: The cell's seed.
             device: Where networks live.
         """
+
+        def variant(name: str) -> Networks:
+            return cls.build(models.get(name), input_shape, num_classes, {}, seed, device)
+
         if isinstance(factory, nn.Module):
-            return cls(copy.deepcopy(factory), device)
+            return cls(copy.deepcopy(factory), device, variant)
         if not callable(factory):
             raise TypeError(f"a model must be a network or a factory, not {type(factory).__name__}")
         with isolated_torch_rng(seed, "start"):
-            return cls(factory(input_shape, num_classes, **settings), device)
+            return cls(factory(input_shape, num_classes, **settings), device, variant)
+
+    def variant(self, architecture: str) -> "Networks":
+        """Return networks of another registered architecture for the same task and seed.
+
+        Raises:
+            UsageError: If there is no such architecture.
+        """
+        if self._make_variant is None:
+            raise TypeError("these networks were made without a way to make others")
+        if architecture not in self._variants:
+            self._variants[architecture] = self._make_variant(architecture)
+        return self._variants[architecture]
+
+    @property
+    def has_features(self) -> bool:
+        """Whether networks split into an encoder to features (b, F) and a linear head."""
+        parts = (getattr(self._template, name, None) for name in ("encoder", "head"))
+        return all(isinstance(part, nn.Module) for part in parts)
 
     def new(self, groups: Mapping[str, Tree]) -> nn.Module:
         """Return a network of its own with copies of the given ``model`` and ``buffers``.

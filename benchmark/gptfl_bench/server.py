@@ -13,6 +13,7 @@ from gptfl_bench.events import Event, Pretrained
 from gptfl_bench.federation import Federation
 from gptfl_bench.fit import Plan, fit
 from gptfl_bench.groups import Groups
+from gptfl_bench.iblt import Shape
 from gptfl_bench.networks import Networks
 from gptfl_bench.randomness import Name, isolated_torch_rng, torch_rng
 from gptfl_bench.synthetic import SyntheticSource
@@ -30,6 +31,8 @@ class Server:
         networks: Networks of the task's architecture.
         model_key: What determines the architecture, for cached results.
         synthetic_source: Makes synthetic data; used by methods that need a generator.
+        labels: Size of the sketch of label discovery.
+        public_source: Brings public data; used by methods that need them.
         artifacts: Shared results on disk.
         log: Takes an event.
         start: The weights a method starts from: random, or a warm start put there by GPT-FL.
@@ -42,6 +45,8 @@ class Server:
     networks: Networks
     model_key: str
     synthetic_source: SyntheticSource
+    labels: Shape
+    public_source: Callable[["Server"], Samples]
     artifacts: Artifacts
     log: Callable[[Event], None]
     start: Groups = field(default_factory=dict)
@@ -70,6 +75,10 @@ class Server:
         samples, event = self.synthetic_source(labels)
         self.log(event)
         return samples.to(self.networks.device), event.sha256
+
+    def public(self) -> Samples:
+        """Return unlabelled public samples, whose ``y`` is their row (N,)."""
+        return self.public_source(self)
 
     def pretrain(self, data: Samples, data_key: str, plan: Plan) -> Groups:
         """Return the start weights trained centrally on ``data``; cached by what determines them.

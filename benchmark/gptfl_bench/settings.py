@@ -6,6 +6,8 @@ from typing import Literal
 
 from gptfl_bench.buffers import BufferPolicy
 from gptfl_bench.fit import Plan
+from gptfl_bench.iblt import Shape
+from gptfl_bench.public import PublicSettings
 from gptfl_bench.synthetic import SyntheticSettings
 
 
@@ -64,6 +66,9 @@ class Settings:
         evaluation: When and on what is tested.
         target: Value whose first round and cost are reported; none if null.
         synthetic: How synthetic data are made.
+        labels: Size of the sketch that clients send in label discovery.
+        public: Where public data come from, for methods that need them.
+        lift_conventions: Whether to run methods on modalities they were not published for.
         start: ``warm`` wraps every method in GPT-FL, ``cold`` unwraps it; ``default`` leaves both.
         device: ``auto`` takes a GPU if there is one.
         threads: Intra-op threads; one is fastest for small networks.
@@ -82,6 +87,9 @@ class Settings:
     evaluation: EvaluationSettings = EvaluationSettings()
     target: float | None = None
     synthetic: SyntheticSettings = SyntheticSettings()
+    labels: Shape = Shape()
+    public: PublicSettings = PublicSettings()
+    lift_conventions: bool = False
     start: Literal["default", "cold", "warm"] = "default"
     device: str = "auto"
     threads: int = 1

@@ -65,8 +65,14 @@ class CellSpec:
         for name in ("threads", "device", "search", "plan", "start"):
             # The plan is part of the method by now, and so is a warm start.
             del settings[name]
-        if Need.GENERATOR not in self.method.requires():
-            del settings["synthetic"]
+        needs = self.method.requires()
+        public = bool({Need.PUBLIC, Need.PUBLIC_ON_CLIENTS} & needs)
+        held_out = self.settings.public.source == "held_out"
+        if not public and not held_out:
+            # Held-out data are kept from the clients of every method.
+            del settings["public"]
+        if Need.GENERATOR not in needs and not (public and not held_out):
+            del settings["synthetic"], settings["labels"]
         data = self.dataset
         return {
             **settings,

@@ -21,7 +21,6 @@ from torch import Tensor
 from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
-from gptfl_bench.iblt import Shape
 from gptfl_bench.labels import discover_labels
 from gptfl_bench.method import Method, Need, methods
 from gptfl_bench.server import Server
@@ -43,14 +42,12 @@ class GptFl(Method):
         inner: The method that fine-tunes.
         pretrain: Central training on synthetic data. The paper asks for a large weight decay and a
             small step size, since synthetic data over-fit (section 3.4).
-        labels: Size of the label discovery's sketch (section 3.2).
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GENERATOR})
 
     inner: Method = FedAvg()
     pretrain: Plan = Plan(epochs=20, lr=1e-3, optimizer="adamw", weight_decay=0.1)
-    labels: Shape = Shape()
 
     def requires(self) -> frozenset[Need]:
         """Return its own needs and those of the wrapped method."""
@@ -58,10 +55,14 @@ class GptFl(Method):
 
     def prepare(self, server: Server) -> Groups:
         """Discover labels, generate, pre-train, and prepare the wrapped method from there."""
-        names = discover_labels(server, self.labels)
+        names = discover_labels(server, server.labels)
         data, data_key = server.synthetic(names)
         server.start = server.pretrain(data, data_key, self.pretrain)
         return self.inner.prepare(server)
+
+    def once(self, state: Groups) -> Groups:
+        """As the wrapped method."""
+        return self.inner.once(state)
 
     def downlink(self, state: Groups, client_id: int) -> Groups:
         """As the wrapped method."""
