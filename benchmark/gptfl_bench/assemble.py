@@ -59,14 +59,11 @@ def build_world(spec: CellSpec) -> World:
     device = pick_device(settings.device)
     train, evaluation = task.train, task.test
     if settings.evaluation.on == "validation":
-        order = torch.randperm(len(train), generator=torch_rng(spec.seed, "validation"))
-        held_out = round(settings.evaluation.validation_share * len(train))
-        evaluation, train = train.select(order[:held_out]), train.select(order[held_out:])
+        share = settings.evaluation.validation_share
+        evaluation, train = _hold_out(train, share, spec.seed, "validation")
     public = None
     if settings.public.source == "held_out":
-        order = torch.randperm(len(train), generator=torch_rng(spec.seed, "public"))
-        held_out = round(settings.public.share * len(train))
-        public, train = train.select(order[:held_out]), train.select(order[held_out:])
+        public, train = _hold_out(train, settings.public.share, spec.seed, "public")
     recipe = settings.partition
     groups = None
     if task.groups is not None:
@@ -108,6 +105,18 @@ def build_world(spec: CellSpec) -> World:
         networks,
         device,
     )
+
+
+def _hold_out(train: Samples, share: float, seed: int, purpose: str) -> tuple[Samples, Samples]:
+    """Return a part of the training samples and the rest."""
+    held_out = round(share * len(train))
+    if not 0 < held_out < len(train):
+        raise UsageError(
+            f"a {purpose} share of {share} leaves one part of {len(train)} samples empty; choose "
+            f"between {1 / len(train):.2g} and {1 - 1 / len(train):.2g}."
+        )
+    order = torch.randperm(len(train), generator=torch_rng(seed, purpose))
+    return train.select(order[:held_out]), train.select(order[held_out:])
 
 
 def build_server(

@@ -40,10 +40,20 @@ class ClientStore:
         return self.folder / f"client-{client}-round-{version}.safetensors"
 
     def read(self, client: int) -> Groups:
-        """Return a client's state; empty before its first visit."""
+        """Return a client's state; empty before its first visit.
+
+        Raises:
+            UsageError: If the file is damaged.
+        """
         if client not in self.versions:
             return {}
-        return g.decode(self._path(client, self.versions[client]).read_bytes())
+        path = self._path(client, self.versions[client])
+        try:
+            return g.decode(path.read_bytes())
+        except (OSError, safetensors.SafetensorError) as error:
+            raise UsageError(
+                f"the client state {path} is damaged ({error}); run the cell again with --force."
+            ) from error
 
     def write(self, client: int, state: Groups, round: int) -> None:
         """Keep a client's state; the version before it stays until :meth:`prune`."""

@@ -61,11 +61,12 @@ class Score:
 @torch.no_grad()
 def evaluate(predict: Callable[[Tensor], Tensor], data: Samples, batch_size: int = 1000) -> Score:
     """Return the score of ``predict``, which maps inputs (b, ...) to logits (b, C)."""
+    if len(data) == 0:
+        raise ValueError("there are no samples to evaluate on")
     score: Score | None = None
     for indices in torch.split(torch.arange(len(data)), batch_size):
         x, y = data.batch(indices)
         part = Score.of(predict(x), y)
         score = part if score is None else score.merge(part)
-    if score is None:
-        raise ValueError("there are no samples to evaluate on")
+    assert score is not None
     return score

@@ -133,7 +133,8 @@ def encode(groups: Mapping[str, Tree]) -> bytes:
 def decode(data: bytes) -> Groups:
     """Return the groups that :func:`encode` turned into ``data``; no memory is shared."""
     groups: Groups = {}
-    for key, tensor in safetensors.torch.load(data).items():
+    # The library yields tensors in an order that changes from call to call; sums over names would.
+    for key, tensor in sorted(safetensors.torch.load(data).items()):
         group, _, name = key.partition("/")
         groups.setdefault(group, {})[name] = tensor
     return groups

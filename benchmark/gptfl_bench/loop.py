@@ -116,6 +116,8 @@ def _rounds(
         started = time.perf_counter()
         refuse_unmet(spec, world)
         with isolated_torch_rng(spec.seed, "prepare"):
+            if spec.uses_public:
+                server.public()
             state = spec.method.prepare(server)
         for traffic in server.federation.channel.settle():
             log.append(traffic)
@@ -160,13 +162,12 @@ def _round(spec: CellSpec, world: World, server: Server, state: Groups, log: Eve
         federation.sample_cohort(round, spec.settings.cohort_size),
         lambda client_id: spec.method.downlink(state, client_id),
         spec.method.client_update,
-        lambda: spec.method.once(state),
+        lambda: spec.method.once(state, server),
     )
     with isolated_torch_rng(spec.seed, "server", "round", round):
         following = spec.method.aggregate(state, cohort, server)
     if federation.buffers == "recompute" and following.get("buffers"):
-        data, _ = server.synthetic_source(world.task.label_names)
-        following = recompute(following, world.networks, data)
+        following = recompute(following, world.networks, server.public())
     for traffic in federation.channel.settle():
         log.append(traffic)
     log.append(
@@ -225,7 +226,7 @@ def _record(spec: CellSpec, world: World, command: str) -> records.RunRecord:
     settings, task, start = spec.settings, world.task, world.networks.start
     source, sha256 = provenance.method_source(spec.method)
     wanted = asdict(settings)
-    if Need.GENERATOR not in spec.method.requires():
+    if not spec.uses_synthetic:
         del wanted["synthetic"]
     return records.RunRecord(
         schema=records.SCHEMA,

@@ -20,7 +20,6 @@ class Need(StrEnum):
 
     GENERATOR = "a generator for the task's modality"
     PUBLIC = "public data at the server"
-    PUBLIC_ON_CLIENTS = "public data that clients hold too"
     FEATURES = "a network with an encoder and a head"
     IMAGES = "images"
     REPLIES = "single clients' replies kept for the length of a round"
@@ -59,7 +58,7 @@ class Method(ABC):
     def aggregate(self, state: Groups, cohort: "Cohort", server: "Server") -> Groups:
         """Return the next state from the cohort's replies."""
 
-    def once(self, state: Groups) -> Groups:
+    def once(self, state: Groups, server: "Server") -> Groups:
         """Return what a client is handed at its first visit and keeps; nothing by default."""
         return {}
 

@@ -100,7 +100,9 @@ class Networks:
                 raise ValueError(f"the group {group!r} does not fit the network: {sorted(given)}")
             for name, tensor in tensors.items():
                 copied = given[name].detach().to(self.device, copy=True)
-                replaced[id(tensor)] = nn.Parameter(copied) if group == "model" else copied
+                replaced[id(tensor)] = (
+                    nn.Parameter(copied, tensor.requires_grad) if group == "model" else copied
+                )
         # Handing the tensors to the copy spares copying the template's own first.
         return copy.deepcopy(template, replaced).train()
 

@@ -107,6 +107,7 @@ class Registry(Generic[T]):
             try:
                 part = point.load()
             except Exception as error:
+                self._discovered = False
                 raise UsageError(
                     f"the {self.kind} {point.name!r} from {point.value!r} can't be loaded "
                     f"({type(error).__name__}: {error}); repair or uninstall its package."

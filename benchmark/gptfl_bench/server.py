@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from gptfl_bench import groups as g
-from gptfl_bench.artifacts import Artifacts
+from gptfl_bench.artifacts import Artifacts, digest
+from gptfl_bench.channel import Channel
 from gptfl_bench.events import Event, Pretrained
 from gptfl_bench.federation import Federation
 from gptfl_bench.fit import Plan, fit
@@ -52,6 +53,7 @@ class Server:
     start: Groups = field(default_factory=dict)
     round: int = 0
     on_epoch: Callable[[int, int], None] = lambda done, due: None
+    _public: Samples | None = None
 
     @property
     def num_clients(self) -> int:
@@ -71,14 +73,25 @@ class Server:
         return self.networks.apply(groups, x)
 
     def synthetic(self, labels: Sequence[str]) -> tuple[Samples, str]:
-        """Return synthetic samples of ``labels`` and the hash of the data, and log them."""
+        """Return synthetic samples of ``labels`` and the hash of what they are, and log them."""
         samples, event = self.synthetic_source(labels)
         self.log(event)
-        return samples.to(self.networks.device), event.sha256
+        task = self.synthetic_source.task
+        key = digest({"task": [task.name, task.version], "samples": samples.checksum()})
+        return samples.to(self.networks.device), key
 
     def public(self) -> Samples:
-        """Return unlabelled public samples, whose ``y`` is their row (N,)."""
-        return self.public_source(self)
+        """Return unlabelled public samples, whose ``y`` is their row (N,).
+
+        They are brought in round 0, where the label discovery they may need is counted and logged;
+        a resumed cell brings them again without counting it twice.
+        """
+        if self._public is None:
+            resumed = replace(
+                self, federation=replace(self.federation, channel=Channel()), log=_forget, round=0
+            )
+            self._public = self.public_source(resumed if self.round else self)
+        return self._public
 
     def pretrain(self, data: Samples, data_key: str, plan: Plan) -> Groups:
         """Return the start weights trained centrally on ``data``; cached by what determines them.
@@ -119,3 +132,7 @@ class Server:
         seconds = time.perf_counter() - started
         self.log(Pretrained(int(steps), int(examples), loss, cached, seconds))
         return groups
+
+
+def _forget(event: Event) -> None:
+    """Log nothing."""

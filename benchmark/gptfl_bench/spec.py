@@ -56,6 +56,18 @@ class CellSpec:
         start = g.encode(g.model_groups(self.network)).hex()
         return digest({"model": repr(self.network), "start": start})
 
+    @property
+    def uses_public(self) -> bool:
+        """Whether public data have a part in the result."""
+        needs = self.method.requires()
+        return self.settings.buffers == "recompute" or Need.PUBLIC in needs
+
+    @property
+    def uses_synthetic(self) -> bool:
+        """Whether synthetic data have a part in the result."""
+        public = self.uses_public and self.settings.public.source == "synthetic"
+        return public or Need.GENERATOR in self.method.requires()
+
     def identity(self) -> dict[str, object]:
         """Return everything that determines the result.
 
@@ -65,13 +77,10 @@ class CellSpec:
         for name in ("threads", "device", "search", "plan", "start"):
             # The plan is part of the method by now, and so is a warm start.
             del settings[name]
-        needs = self.method.requires()
-        public = bool({Need.PUBLIC, Need.PUBLIC_ON_CLIENTS} & needs)
-        held_out = self.settings.public.source == "held_out"
-        if not public and not held_out:
-            # Held-out data are kept from the clients of every method.
+        if not self.uses_public and self.settings.public.source != "held_out":
+            # Held-out data are kept from the clients of every method, synthetic ones from none.
             del settings["public"]
-        if Need.GENERATOR not in needs and not (public and not held_out):
+        if not self.uses_synthetic:
             del settings["synthetic"], settings["labels"]
         data = self.dataset
         return {
@@ -80,7 +89,7 @@ class CellSpec:
             "fields": _plain(self.method),
             "seed": self.seed,
             "dataset": self.dataset_name,
-            "checksum": "" if isinstance(data, str) else data.train.checksum(),
+            "checksum": "" if isinstance(data, str) else data.fingerprint,
             "model": self.settings.model if self.network is None else self.model_key,
         }
 

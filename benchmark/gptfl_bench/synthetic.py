@@ -116,7 +116,7 @@ class SyntheticSource:
         """Return all prompts, classes taking turns, so that any first part is balanced."""
         settings = self.settings
         writer = prompt_writers.get(settings.prompts)()
-        each = -(-round(settings.multiplier * self.train_size) // len(labels))
+        each = max(-(-round(settings.multiplier * self.train_size) // len(labels)), 1)
         by_label = []
         for label in labels:
             address = (settings.seed, "synthetic", label)

@@ -70,10 +70,11 @@ class Samples:
         return Samples(self.x.to(device), self.y.to(device), self.indices, self.transform)
 
     def checksum(self) -> str:
-        """Return the SHA-256 over shape, stored bytes and labels of all rows, as hex."""
-        digest = hashlib.sha256(str((tuple(self.x.shape), str(self.x.dtype))).encode())
-        digest.update(self.x.cpu().contiguous().numpy().tobytes())
-        digest.update(self.y.cpu().contiguous().numpy().tobytes())
+        """Return the SHA-256 over shape, stored bytes and labels of the samples shown, as hex."""
+        x = self.x if self.indices is None else self.x[self.indices]
+        digest = hashlib.sha256(str((tuple(x.shape), str(x.dtype))).encode())
+        for tensor in (x, self.labels):
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -106,6 +107,13 @@ class Task:
     groups: tuple[str, ...] | None = None
     note: str = ""
     version: str = "1"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over samples, class names, groups, metric and version, as hex."""
+        parts = [self.train.checksum(), self.test.checksum(), self.metric, self.version]
+        text = json.dumps([self.name, *parts, self.label_names, self.groups, self.modality])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def num_classes(self) -> int:

@@ -60,9 +60,9 @@ class GptFl(Method):
         server.start = server.pretrain(data, data_key, self.pretrain)
         return self.inner.prepare(server)
 
-    def once(self, state: Groups) -> Groups:
+    def once(self, state: Groups, server: Server) -> Groups:
         """As the wrapped method."""
-        return self.inner.once(state)
+        return self.inner.once(state, server)
 
     def downlink(self, state: Groups, client_id: int) -> Groups:
         """As the wrapped method."""

@@ -22,7 +22,6 @@ from torch import nn
 
 from gptfl_bench import groups as g
 from gptfl_bench.federation import Client, Cohort
-from gptfl_bench.fit import cross_entropy
 from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.method import methods
 from gptfl_bench.server import Server
@@ -106,7 +105,7 @@ class Scaffold(FedAvg):
         for indices in torch.split(torch.arange(len(client.data)), self.plan.batch_size):
             x, y = client.data.batch(indices)
             share = len(y) / len(client.data)
-            (share * cross_entropy(model, x, y)).backward()  # type: ignore[no-untyped-call]
+            (share * self.loss(model, x, y, received, client)).backward()  # type: ignore[no-untyped-call]
         return {
             name: torch.zeros_like(weight) if weight.grad is None else weight.grad.clone()
             for name, weight in model.named_parameters()

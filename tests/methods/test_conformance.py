@@ -1,0 +1,385 @@
+"""What every registered method must keep to; a new method is covered by being registered."""
+
+import dataclasses
+import pickle
+import random
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gptfl_bench
+from gptfl_bench import experiment, loop
+from gptfl_bench import groups as g
+from gptfl_bench.artifacts import Artifacts
+from gptfl_bench.assemble import build_server, build_world
+from gptfl_bench.federation import Client
+from gptfl_bench.fit import Plan
+from gptfl_bench.groups import Groups
+from gptfl_bench.method import Method, Need, methods
+from gptfl_bench.progress import Silent
+from gptfl_bench.server import Server
+from gptfl_bench.task import Task
+
+RunCell = Callable[..., Any]
+PLAN = Plan(epochs=2, batch_size=4, lr=0.1)
+WRAPPERS = [
+    n for n in methods.names() if "inner" in {f.name for f in dataclasses.fields(methods.get(n))}
+]
+NAMES = methods.names() + [
+    f"{w}+{n}" for w in WRAPPERS for n in methods.names() if n not in WRAPPERS
+]
+EVERY = pytest.mark.parametrize("name", NAMES)
+
+TRAFFIC = {"fedavg": (1, 1), "fedprox": (1, 1), "fedopt": (1, 1), "scaffold": (2, 2)}
+"""Models sent down and up by each client and round, as the papers say; declare new methods here."""
+SKETCH = 3 * 32 * 6 + 3 * 32
+"""Scalars of one label discovery message: a table of 576 and 96 values."""
+P, M, R = 16 * 3 + 3, 3, 3
+"""Scalars of the model, clients of a cohort and rounds on the tiny task."""
+
+
+def make(name: str) -> Method:
+    """The method with its defaults but for a plan that fits the tiny task."""
+    outer, _, inner = name.partition("+")
+    method = methods.get(outer)()
+    fields = {field.name for field in dataclasses.fields(method)}
+    changes: dict[str, Any] = {"plan": PLAN} if "plan" in fields else {}
+    if outer in WRAPPERS:
+        changes = {"inner": make(inner or "fedavg"), "pretrain": Plan(epochs=1, batch_size=8)}
+    return dataclasses.replace(method, **changes)
+
+
+def innermost(name: str) -> str:
+    outer, _, inner = name.partition("+")
+    return (inner or "fedavg") if outer in WRAPPERS else outer
+
+
+def same(a: Any, b: Any) -> None:
+    """Two outcomes agree bit for bit in all but seconds."""
+    assert a.untimed == b.untimed
+    assert a.bits == b.bits
+    assert {**a.cell.row(), "seconds": 0} == {**b.cell.row(), "seconds": 0}
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_is_a_frozen_value_in_a_module_of_its_name(name: str) -> None:
+    kind = methods.get(name)
+    method = make(name)
+    assert kind.__module__.rpartition(".")[2] == name
+    reference = methods.reference(name)
+    assert reference.title
+    assert reference.source
+    assert 2016 <= reference.year <= 2030
+    assert pickle.loads(pickle.dumps(method)) == method  # noqa: S301
+    assert hash(method) == hash(make(name))
+    for field in [*(f.name for f in dataclasses.fields(method)), "something_new"]:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(method, field, 1)
+    assert Need.GENERATOR not in method.requires() or methods.reference(name).needs
+
+
+@EVERY
+def test_two_rounds_run_and_change_a_finite_model(run_cell: RunCell, name: str) -> None:
+    outcome = run_cell(make(name), rounds=2)
+    assert outcome.cell.ending.status == "finished"
+    assert all(g.is_finite(tree) for tree in outcome.state.values())
+    losses = [evaluation.loss for evaluation in outcome.cell.evaluations]
+    assert len(losses) == 3
+    assert len(set(losses)) == 3
+    assert all(np.isfinite(losses))
+
+
+@EVERY
+def test_traffic_is_the_papers(run_cell: RunCell, name: str) -> None:
+    assert innermost(name) in TRAFFIC, "declare what the method sends"
+    down, up = TRAFFIC[innermost(name)]
+    row = run_cell(make(name), rounds=R)
+    events = row.cell.traffic
+    once = SKETCH * 6 if name.partition("+")[0] in WRAPPERS else 0
+    by_round = {
+        (r, way): sum(e.scalars for e in events if (e.round, e.direction) == (r, way))
+        for r in range(R + 1)
+        for way in ("down", "up")
+    }
+    assert by_round == {
+        (r, way): (once if way == "up" else 0) if r == 0 else M * P * copies
+        for r in range(R + 1)
+        for way, copies in (("down", down), ("up", up))
+    }
+    assert all(e.nbytes == 4 * e.scalars for e in events)
+    totals = row.cell.row()
+    assert totals["scalars_down"] == R * M * P * down
+    assert totals["scalars_up"] == R * M * P * up + once
+    assert totals["bytes_up"] == 4 * totals["scalars_up"]
+
+
+class Kill(Silent):
+    """Ends the process, as far as the engine can tell, at the n-th news of a stage."""
+
+    def __init__(self, at: int, stage: str = "") -> None:
+        self.left, self.wanted = at, stage
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        if self.wanted in ("", name):
+            self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@EVERY
+@pytest.mark.parametrize("client", [1, 2, 3], ids="client {}".format)
+def test_resume_equals_a_straight_run(
+    run_cell: RunCell, tmp_path: Path, name: str, client: int
+) -> None:
+    """A kill in round 3, after some or all of its clients and before its checkpoint."""
+    straight = run_cell(make(name), rounds=4)
+    # Label discovery visits all six clients before round 1.
+    before = (6 if name.partition("+")[0] in WRAPPERS else 0) + 2 * M
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(
+            make(name), rounds=4, out=tmp_path / "b", progress=Kill(before + client, "clients")
+        )
+    (events,) = (tmp_path / "b").glob("*/events.jsonl")
+    with events.open("a") as log:
+        log.write('{"event": "RoundAggreg')
+    same(run_cell(make(name), rounds=4, out=tmp_path / "b"), straight)
+
+
+@pytest.mark.parametrize("name", ["scaffold", "gptfl+scaffold"])
+def test_a_kill_at_any_moment_costs_nothing(run_cell: RunCell, tmp_path: Path, name: str) -> None:
+    straight = run_cell(make(name), rounds=2)
+    moments = 0
+    while True:
+        out = tmp_path / f"kill-{moments}"
+        try:
+            run_cell(make(name), rounds=2, out=out, progress=Kill(moments + 1))
+            break
+        except KeyboardInterrupt:
+            same(run_cell(make(name), rounds=2, out=out), straight)
+        moments += 1
+    # Two stages of rounds and three clients in each of two rounds; discovery and pre-training.
+    assert moments >= 10 if name == "scaffold" else moments >= 18
+
+
+@pytest.mark.parametrize("name", ["scaffold", "gptfl"])
+def test_what_was_logged_after_the_last_checkpoint_is_cut_off(
+    run_cell: RunCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A kill when round 2 is in the log and its client states on disk, but not its checkpoint."""
+    straight = run_cell(make(name))
+    write = loop._store
+
+    def dies(path: Path, round: int, *rest: Any) -> None:
+        if round == 2:
+            raise KeyboardInterrupt
+        write(path, round, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_store", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run_cell(make(name), out=tmp_path / "b")
+    same(run_cell(make(name), out=tmp_path / "b"), straight)
+
+
+@pytest.fixture
+def server_of(
+    make_spec: Callable[..., Any], fake_generator: str, tmp_path: Path
+) -> Callable[[Method], tuple[Server, Groups]]:
+    """Return a maker of servers on the tiny task and the method's prepared state."""
+
+    def build(method: Method) -> tuple[Server, Groups]:
+        spec = make_spec(method)
+        server = build_server(
+            spec, build_world(spec), tmp_path, Artifacts(tmp_path), lambda event: None, Silent()
+        )
+        state = method.prepare(server)
+        server.round = 1
+        return server, state
+
+    return build
+
+
+ServerOf = Callable[[Method], tuple[Server, Groups]]
+Bits = Callable[[Groups], dict[tuple[str, str], object]]
+
+
+@EVERY
+def test_order_and_company_of_clients_do_not_matter(
+    server_of: ServerOf, bits: Bits, name: str
+) -> None:
+    """A client sends the same in any cohort and order, so nothing leaks between clients."""
+    method = make(name)
+    replies: dict[str, dict[int, object]] = {}
+    sums = {}
+    for order in ([0, 2, 5], [5, 0, 2], [2], [5], [0]):
+        server, state = server_of(method)
+        sent: dict[int, object] = {}
+
+        def work(received: Groups, client: Client, sent: dict[int, object] = sent) -> Groups:
+            reply = method.client_update(received, client)
+            sent[client.id] = bits(reply)
+            return reply
+
+        cohort = server.federation.exchange(1, order, partial(method.downlink, state), work)
+        replies[str(order)] = sent
+        sums[str(order)] = bits(method.aggregate(state, cohort, server))
+    together = replies.pop("[0, 2, 5]")
+    assert len(together) == 3
+    assert together[0] != together[2] != together[5]
+    for sent in replies.values():
+        assert all(together[client] == reply for client, reply in sent.items())
+    assert sums["[0, 2, 5]"] == sums["[5, 0, 2]"]
+
+
+@EVERY
+def test_clients_cannot_change_the_servers_state_nor_see_what_was_not_sent(
+    server_of: ServerOf, bits: Bits, name: str
+) -> None:
+    method = make(name)
+    server, state = server_of(method)
+    state["secret"] = {"key": torch.ones(3)}
+    before = bits(state)
+    arrived = []
+
+    def vandal(received: Groups, client: Client) -> Groups:
+        arrived.append(bits(received))
+        with pytest.raises(KeyError):
+            received["secret"]
+        for tree in received.values():
+            for tensor in tree.values():
+                tensor.add_(1)
+        return {}
+
+    # The state itself is what a thoughtless method sends.
+    server.federation.exchange(
+        1, [0, 1, 2], lambda k: {**method.downlink(state, k), "model": state["model"]}, vandal
+    )
+    assert bits(state) == before
+    assert arrived[0] == arrived[1] == arrived[2]
+    assert "secret" not in method.downlink(state, 0)
+
+
+@EVERY
+def test_the_servers_next_state_shares_no_change_with_the_last(
+    server_of: ServerOf, bits: Bits, name: str
+) -> None:
+    method = make(name)
+    server, state = server_of(method)
+    before, start = bits(state), bits(server.networks.start)
+    cohort = server.federation.exchange(
+        1, [0, 1], lambda k: method.downlink(state, k), method.client_update
+    )
+    following = method.aggregate(state, cohort, server)
+    assert bits(following).keys() == before.keys(), "names are the same in every round"
+    x, _ = server.federation.clients[5].batch(torch.arange(19))
+    logits = method.predict(following, server, x)
+    assert logits.shape == (19, 3)
+    assert torch.equal(logits, method.predict(following, server, x))
+    # Each sample's logits are its own: a batch of one gives the same.
+    torch.testing.assert_close(method.predict(following, server, x[4:5]), logits[4:5])
+    assert bits(state) == before
+    assert bits(server.networks.start) == start
+
+
+@EVERY
+def test_global_generators_are_neither_moved_nor_read(run_cell: RunCell, name: str) -> None:
+    def world_states() -> list[Any]:
+        return [torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()]  # noqa: NPY002
+
+    found = []
+    for scramble in (1, 2):
+        torch.manual_seed(scramble)
+        np.random.seed(scramble)  # noqa: NPY002
+        random.seed(scramble)
+        before = world_states()
+        found.append(run_cell(make(name), rounds=2))
+        assert world_states() == before
+    same(*found)
+
+
+@EVERY
+def test_only_declared_methods_see_single_clients(run_cell: RunCell, name: str) -> None:
+    declared = Need.REPLIES in make(name).requires()
+    assert run_cell(make(name), rounds=2).cell.row()["server_saw_clients"] is declared
+
+
+@dataclasses.dataclass(frozen=True)
+class Nosy(methods.get("fedavg")):  # type: ignore[misc]
+    """Reads what single clients sent without saying so."""
+
+    def aggregate(self, state: Groups, cohort: Any, server: Server) -> Groups:
+        assert len(cohort.replies) == len(cohort.clients)
+        return super().aggregate(state, cohort, server)  # type: ignore[no-any-return]
+
+
+@dataclasses.dataclass(frozen=True)
+class Frank(Nosy):
+    """Says so."""
+
+    needs = frozenset({Need.REPLIES})
+
+
+@dataclasses.dataclass(frozen=True)
+class Shy(methods.get("fedavg")):  # type: ignore[misc]
+    """May read single replies and does not."""
+
+    needs = frozenset({Need.REPLIES})
+
+
+def test_reading_single_replies_must_be_declared_and_is_recorded(run_cell: RunCell) -> None:
+    with pytest.raises(RuntimeError, match=r"must declare Need\.REPLIES"):
+        run_cell(Nosy(plan=PLAN))
+    frank, shy = run_cell(Frank(plan=PLAN)), run_cell(Shy(plan=PLAN))
+    assert frank.cell.row()["server_saw_clients"] is True
+    assert shy.cell.row()["server_saw_clients"] is False
+    wrapped = dataclasses.replace(make("gptfl"), inner=Frank(plan=PLAN))  # type: ignore[call-arg]
+    assert run_cell(wrapped).cell.row()["server_saw_clients"] is True
+
+
+def test_methods_of_a_run_do_not_touch_each_other(
+    tiny_task: Task, fake_generator: str, tmp_path: Path
+) -> None:
+    """Neither their order nor leaving some out changes a row."""
+
+    def rows(asked: list[str]) -> dict[str, dict[str, Any]]:
+        cache = tmp_path / "-".join(asked)
+        frame = gptfl_bench.run(
+            asked,
+            tiny_task,
+            seeds=[0],
+            model="linear",
+            cache=cache,
+            rounds=2,
+            num_clients=6,
+            cohort_size=3,
+            device="cpu",
+            partition={"recipe": "group"},
+            synthetic={"generator": "fake"},
+        )
+        kept: list[Any] = frame.drop(columns="seconds").to_dict("records")
+        return {row["method"]: row for row in kept}
+
+    every = [*methods.names(), "gptfl+scaffold"]
+    together = rows(every)
+    assert list(together) == every
+    assert {row["status"] for row in together.values()} == {"finished"}
+    assert rows(every[::-1]) == together
+    assert rows(["scaffold"]) == {"scaffold": together["scaffold"]}
+    assert rows(["gptfl+scaffold"]) == {"gptfl+scaffold": together["gptfl+scaffold"]}
+
+
+def test_method_objects_get_names_of_their_own(tiny_task: Task) -> None:
+    plan = experiment.plan(
+        [make("fedavg"), "fedavg", make("gptfl+fedprox"), make("fedavg")],
+        tiny_task,
+        "quick",
+        [0],
+        ["model=linear", "num_clients=6"],
+    )
+    assert [c.name for c in plan.cells] == ["fedavg", "fedavg_2", "gptfl+fedprox", "fedavg_3"]
+    assert len({c.run_id for c in plan.cells}) == 4
