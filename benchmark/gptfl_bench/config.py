@@ -6,8 +6,9 @@ user's ``key=value`` overrides do. ``methods.X`` holds a method's fields and ``w
 takes inside ``gptfl+X``; both fall back, field by field, on the level above.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass, replace
 from importlib.resources import files
 from typing import TypeVar
 
@@ -72,7 +73,9 @@ class Config:
         if _wraps(methods.get(inner)):
             raise UsageError(f"{name!r} can't be run: {inner!r} is a wrapper itself; wrap another.")
         wrapped = build(methods.get(inner), self._values("warm", inner), f"warm.{inner}")
-        return build(kind, {**values, "inner": wrapped}, f"methods.{outer}")
+        wrapper = build(kind, values, f"methods.{outer}")
+        changed: Method = replace(wrapper, inner=wrapped)  # type: ignore[call-arg]
+        return changed
 
     def _values(self, section: str, name: str) -> Tree:
         branch = self.tree[section]
@@ -105,7 +108,9 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
         plain = OmegaConf.to_container(tree, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"the settings can't be read: {reason}") from error
+        raise UsageError(
+            f"the settings can't be read ({reason.rstrip('.')}); gptfl-bench run --cfg prints all."
+        ) from error
     assert isinstance(plain, dict)
     return Config(preset, {str(key): value for key, value in plain.items()})
 
@@ -118,7 +123,8 @@ def build(kind: type[T], values: Mapping[str, object], where: str) -> T:
     """
     adapter = TypeAdapter(kind)
     try:
-        return adapter.validate_python(dict(values))
+        # Strict, so that true is no number; from JSON, where lists may fill tuples.
+        return adapter.validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join([*([where] if where else []), *(str(part) for part in first["loc"])])
@@ -182,12 +188,15 @@ def _default(item: "Field[object]") -> object:
 
 def _check(base: Tree, overrides: Sequence[str]) -> set[str]:
     """Return the keys that overrides set, after refusing those that do not exist."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UsageError(
-            f"the override {str(error).strip().splitlines()[0]!r} can't be read; write key=value."
-        ) from error
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            raise UsageError(
+                f"{text!r} is no setting; write key=value (gptfl-bench run --cfg prints them all)."
+            ) from error
     known = OmegaConf.create(base)
     given = set()
     for override in parsed:

@@ -131,8 +131,9 @@ def context(
         UsageError: If ``out`` is a file.
     """
     for folder in (out, cache):
-        if folder is not None and folder.exists() and not folder.is_dir():
-            raise UsageError(f"{str(folder)!r} is a file; name a folder.")
+        for place in (folder, *folder.parents) if folder is not None else ():
+            if place.exists() and not place.is_dir():
+                raise UsageError(f"{str(folder)!r} can't be a folder: {str(place)!r} is a file.")
     return loop.Context(out, Artifacts(cache or default_cache()), command, force)
 
 

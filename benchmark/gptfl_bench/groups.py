@@ -5,6 +5,7 @@ A tree maps parameter names to tensors; groups map names such as ``model``, ``bu
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 
 import safetensors.torch
@@ -59,7 +60,9 @@ def zeros_like(tree: Tree) -> Tree:
 
 def squared_norm(tree: Tree) -> float:
     """Return the sum of squares of all scalars."""
-    return sum(float(torch.linalg.vector_norm(tensor)) ** 2 for tensor in tree.values())
+    norms = (float(torch.linalg.vector_norm(tensor)) for tensor in tree.values())
+    # Exact summation: the order of names must not matter.
+    return math.fsum(norm**2 for norm in norms)
 
 
 def scalars(tree: Tree) -> int:

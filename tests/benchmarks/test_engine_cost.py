@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from pytest_benchmark.fixture import BenchmarkFixture
 from torch.nn import functional as F
 
 from gptfl_bench.channel import Channel
@@ -23,11 +25,14 @@ from gptfl_bench.fit import Plan
 from gptfl_bench.network import models
 from gptfl_bench.networks import Networks
 from gptfl_bench.randomness import torch_rng
+from gptfl_bench.server import Server
 from gptfl_bench.task import Samples, partitions
 from gptfl_methods.fedavg import FedAvg
 
 SEED = 0
 PAIRS = 6
+NO_SERVER = cast(Server, None)
+"""FedAvg asks nothing of the server when it aggregates."""
 BATCH = 32
 LR = 0.1
 
@@ -51,7 +56,8 @@ def _federation(folder: Path) -> Federation:
 
 def _cohorts(federation: Federation) -> list[tuple[int, list[int]]]:
     """Return rounds whose cohort of ten holds 1,200 to 1,800 samples."""
-    found, round = [], 0
+    found: list[tuple[int, list[int]]] = []
+    round = 0
     while len(found) < PAIRS:
         round += 1
         cohort = federation.sample_cohort(round, 10)
@@ -68,14 +74,17 @@ def _bare_loop(federation: Federation, round: int, cohort: list[int]) -> None:
         rng = torch_rng(SEED, "batches", "round", round, "client", client)
         order = torch.randperm(len(data), generator=rng)
         for indices in torch.split(order, BATCH):
+            assert data.indices is not None
             rows = data.indices[indices]
             optimizer.zero_grad()
-            F.cross_entropy(model(data.x[rows]), data.y[rows]).backward()
+            F.cross_entropy(model(data.x[rows]), data.y[rows]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
 
 @pytest.mark.slow
-def test_a_federated_round_costs_at_most_1_1_times_the_bare_loop(benchmark, tmp_path) -> None:
+def test_a_federated_round_costs_at_most_1_1_times_the_bare_loop(
+    benchmark: BenchmarkFixture, tmp_path: Path
+) -> None:
     federation = _federation(tmp_path)
     method = FedAvg(plan=Plan(batch_size=BATCH, lr=LR))
     state = {group: dict(tree) for group, tree in federation.networks.start.items()}
@@ -87,13 +96,13 @@ def test_a_federated_round_costs_at_most_1_1_times_the_bare_loop(benchmark, tmp_
             replies = federation.exchange(
                 round, cohort, lambda c: method.downlink(state, c), method.client_update
             )
-            method.aggregate(state, replies, server=None)
+            method.aggregate(state, replies, NO_SERVER)
             federation.channel.settle()
             middle = time.process_time()
             _bare_loop(federation, round, cohort)
             spent.append((middle - start, time.process_time() - middle))
 
-    benchmark.pedantic(pairs, rounds=1, iterations=1)
+    benchmark.pedantic(pairs, rounds=1, iterations=1)  # type: ignore[no-untyped-call]
     engine, bare = (sum(times) for times in zip(*spent[1:], strict=True))
     benchmark.extra_info["cpu_ratio"] = engine / bare
     benchmark.extra_info["cpu_ratios"] = [a / b for a, b in spent[1:]]

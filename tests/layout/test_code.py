@@ -1,0 +1,124 @@
+"""House rules that a machine can check: sizes, names, copies, and examples that run."""
+
+import ast
+import doctest
+import importlib
+import io
+import tokenize
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("benchmark", "methods", "datasets", "reports")
+FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+METHODS = sorted((ROOT / "methods" / "gptfl_methods").glob("[!_]*.py"))
+LONGEST_FILE, LONGEST_METHOD = 400, 150
+IMPORTS = (ast.Import, ast.ImportFrom)
+COPY = 6
+"""Lines of code in a row that count as a copy."""
+
+TRAINERS = {
+    "benchmark/gptfl_bench/fit.py": "the training loop",
+    "methods/gptfl_methods/scaffold.py": "option I's gradient over all samples takes no step",
+    "datasets/gptfl_datasets/synthetic/train_embedded.py": "trains the embedded generator itself",
+    "datasets/gptfl_datasets/synthetic/judge_embedded.py": "trains the judge of its samples",
+}
+"""The only files that may call ``backward``."""
+
+OPEN_SIGNATURES = {("benchmark/gptfl_bench/api.py", "run"): "settings by name are its interface"}
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _code_lines(path: Path) -> list[str]:
+    """Return a file's lines of code, stripped: no blanks, comments, docstrings or imports."""
+    text = path.read_text(encoding="utf-8")
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        text_alone = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.stmt) and (text_alone or isinstance(node, IMPORTS)):
+            left_out |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT and lines[token.start[0] - 1].strip().startswith("#"):
+            left_out.add(token.start[0])
+    return [
+        line.strip()
+        for number, line in enumerate(lines, 1)
+        if number not in left_out and line.strip()
+    ]
+
+
+def copies(first: list[str], second: list[str]) -> list[str]:
+    """Return the first line of each run of lines that both have."""
+    runs = {tuple(second[start : start + COPY]) for start in range(len(second) - COPY + 1)}
+    starts = range(len(first) - COPY + 1)
+    return [first[start] for start in starts if tuple(first[start : start + COPY]) in runs]
+
+
+def test_files_stay_short() -> None:
+    for path in FILES:
+        length = len(path.read_text(encoding="utf-8").splitlines())
+        assert length < (LONGEST_METHOD if path in METHODS else LONGEST_FILE), _name(path)
+
+
+def test_fedprox_is_fedavg_and_its_own_idea() -> None:
+    assert len(_code_lines(ROOT / "methods" / "gptfl_methods" / "fedprox.py")) < 40
+
+
+def test_there_is_one_training_loop() -> None:
+    found = {_name(path) for path in FILES if ".backward(" in path.read_text(encoding="utf-8")}
+    assert found == TRAINERS.keys()
+
+
+def test_methods_are_no_copies_of_each_other() -> None:
+    lines = {path.stem: _code_lines(path) for path in METHODS}
+    assert len(lines) > 1
+    for (first, a), (second, b) in combinations(lines.items(), 2):
+        assert not copies(a, b), f"{first} and {second}"
+
+
+def test_the_copy_finder_finds_a_copy() -> None:
+    body = [f"line {number}" for number in range(COPY)]
+    assert copies(["a", *body, "b"], ["c", *body]) == ["line 0"]
+    assert copies(["a", *body[1:], "b"], ["c", *body]) == []
+
+
+def test_signatures_say_what_they_take() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.FunctionDef)
+                and (_name(path), node.name) not in OPEN_SIGNATURES
+            ):
+                assert node.args.kwarg is None, f"{_name(path)}: {node.name}"
+
+
+def test_a_file_is_named_after_its_idea() -> None:
+    for path in FILES:
+        words = set(path.stem.split("_"))
+        assert not words & {"util", "utils", "helper", "helpers", "manager", "misc", "common"}
+
+
+def test_a_method_has_the_name_of_its_file() -> None:
+    from gptfl_bench.method import methods
+
+    for name in methods.names():
+        module = methods.get(name).__module__
+        if module.startswith("gptfl_methods."):
+            assert module == f"gptfl_methods.{name}"
+
+
+EXAMPLES = [path for path in FILES if ">>> " in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=_name)
+def test_examples_in_docstrings_are_right(path: Path) -> None:
+    module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts[1:]))
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0

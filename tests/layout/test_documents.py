@@ -1,0 +1,124 @@
+"""What the documents show can be run as it stands, and their tables leave nothing out."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/README.md")])
+BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+RUNNABLE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+
+def _blocks(document: Path, language: str) -> list[tuple[str, str]]:
+    """Return a document's blocks in a language, each with the file it is, if any."""
+    text = document.read_text(encoding="utf-8")
+    return [(name, code) for kind, name, code in BLOCK.findall(text) if kind == language]
+
+
+@pytest.mark.parametrize("document", RUNNABLE, ids=lambda path: path.stem)
+def test_python_in_documents_runs(document: Path, tmp_path: Path) -> None:
+    script = []
+    for name, code in _blocks(document, "python"):
+        if name:
+            (tmp_path / name).write_text(code, encoding="utf-8")
+        else:
+            script.append(code)
+    # Tiny pictures in place of the embedded model, so that seconds do.
+    code = "\n".join(script).replace("rounds=2", "rounds=1, synthetic={'generator': 'renderer'}")
+    assert "gptfl_bench.run(" in code
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_example_method_is_in_house_style(tmp_path: Path) -> None:
+    for name, code in _blocks(ROOT / "CONTRIBUTING.md", "python"):
+        if name:
+            (tmp_path / name).write_text(code, encoding="utf-8")
+            options = ["--config", str(ROOT / "pyproject.toml"), str(tmp_path / name)]
+            ruff = [sys.executable, "-m", "ruff"]
+            subprocess.run([*ruff, "check", *options], check=True)
+            subprocess.run([*ruff, "format", "--check", *options], check=True)
+
+
+def test_commands_in_documents_are_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gptfl_bench.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    words = ["--methods", "fedavg", "--seeds", "0", "--preset", "quick", "rounds=1"]
+    assert main(["run", *words, "--cache", "cache"]) == 0
+    tried = 0
+    for document in DOCUMENTS:
+        for _, code in _blocks(document, "console"):
+            for line in re.findall(r"^\$ gptfl-bench (.*)$", code, re.MULTILINE):
+                command = shlex.split(line, comments=True)
+                # Settings are composed and checked in full, but nothing is run.
+                extra = ["--cfg"] if command[0] == "run" else []
+                assert main([*command, *extra]) == 0, line
+                tried += 1
+    assert tried >= 5
+
+
+def test_commands_in_tables_exist(bench_commands: Callable[[Path], list[str]]) -> None:
+    from gptfl_bench.cli import COMMANDS
+
+    named = {command.split()[0] for document in DOCUMENTS for command in bench_commands(document)}
+    assert named == COMMANDS.keys()
+
+
+@pytest.fixture
+def bench_commands() -> Callable[[Path], list[str]]:
+    return lambda document: re.findall(
+        r"^\| `gptfl-bench ([^`]+)` \|", document.read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("document", ["README.md", "methods/README.md"])
+def test_every_method_is_in_the_table(document: str) -> None:
+    from gptfl_bench.method import methods
+
+    ours = {n for n in methods.names() if methods.get(n).__module__.startswith("gptfl_methods.")}
+    text = (ROOT / document).read_text(encoding="utf-8")
+    section = text.partition("## Methods")[2] or text
+    table = section.partition("\n\n| ")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `([a-z0-9_]+)` \|", table, re.MULTILINE)) == ours
+
+
+def test_every_data_set_is_in_the_tables() -> None:
+    from gptfl_bench.task import tasks
+
+    for document in ("README.md", "datasets/README.md"):
+        text = (ROOT / document).read_text(encoding="utf-8")
+        for name in tasks.names():
+            if tasks.get(name).__module__.startswith("gptfl_datasets"):
+                assert f"| `{name}` |" in text, document
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in LINK.findall(document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), target
+
+
+def test_files_named_in_documents_are_there() -> None:
+    for document in RUNNABLE:
+        text = document.read_text(encoding="utf-8")
+        for name in re.findall(r"(?<![\w./])(?:tests|ci|\.ci)/[\w/.]*\w", text):
+            assert (ROOT / name).exists(), f"{document.name}: {name}"
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    import gptfl_bench
+
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {gptfl_bench.__version__}\n" in citation
