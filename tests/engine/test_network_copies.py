@@ -20,7 +20,8 @@ class Recurrent(nn.Module):
         self.register_module("absent", None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.gru(x)[0].mean(1))
+        logits: torch.Tensor = self.head(self.gru(x)[0].mean(1))
+        return logits
 
 
 def shared_layer() -> nn.Module:
@@ -55,6 +56,7 @@ def test_a_fresh_network_is_a_deep_copy(name: str) -> None:
             model.zero_grad()
             model(x).square().sum().backward()
             for parameter in model.parameters():
+                assert parameter.grad is not None
                 parameter.data -= 0.1 * parameter.grad
     expected = deep.state_dict()
     assert fresh.state_dict().keys() == expected.keys()

@@ -4,9 +4,6 @@ As in the paper (section 3.1) the scheduler is the multistep DPM-Solver, each im
 guidance scale, and no negative prompt is given.
 """
 
-# A type checker sees diffusers' classes as placeholders without attributes or annotations.
-# mypy: disable-error-code="attr-defined, no-untyped-call, no-any-return, operator"
-
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence

@@ -9,9 +9,6 @@ together with v-prediction (Rombach et al. 2022; Salimans and Ho 2022), and save
 read. The same seed, versions and machine give the same weights.
 """
 
-# A type checker sees diffusers' classes as placeholders without attributes or annotations.
-# mypy: disable-error-code="attr-defined, no-untyped-call, no-any-return, operator"
-
 import argparse
 import math
 import re
@@ -177,7 +174,7 @@ def whiten(model: "AutoencoderKL", images: Tensor) -> Tensor:
     The affine map is folded into the 1x1 convolutions on both sides of the latents, exactly;
     Stable Diffusion's single scaling factor could not do this for channels that differ.
     """
-    latents = torch.cat([model.encode(part).latent_dist.mean for part in images.split(256)])
+    latents = torch.cat([model.encode(part).latent_dist.mean for part in torch.split(images, 256)])
     mean, sd = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     inner, outer = model.quant_conv, model.post_quant_conv
     outer.bias += outer.weight[:, :, 0, 0] @ mean
@@ -249,7 +246,7 @@ def train_denoiser(
         loss = functional.mse_loss(denoiser(noisy, times, words).sample, velocity)
         descend(optimizer, loss, parameters)
         report("denoiser", step, steps, loss)
-    return denoiser.eval(), text_encoder.eval()
+    return denoiser.eval(), text_encoder.eval()  # type: ignore[no-untyped-call]
 
 
 def tokenize(tokenizer: "CLIPTokenizer", texts: Sequence[str]) -> Tensor:
@@ -308,7 +305,7 @@ def set_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, steps: in
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor, parameters: Iterable[Tensor]) -> None:
     """Take one step with gradients clipped to norm 1."""
     optimizer.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
 
