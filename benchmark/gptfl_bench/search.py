@@ -87,7 +87,8 @@ def read_grid(dataset: str) -> Grid:
     folder = files("gptfl_bench.conf") / "searches"
     path = folder / f"{dataset}.yaml"
     if not path.is_file():
-        known = [entry.name.removesuffix(".yaml") for entry in folder.iterdir()]
+        files_there = (entry.name for entry in folder.iterdir())
+        known = [name.removesuffix(".yaml") for name in files_there if name.endswith(".yaml")]
         raise unknown("search", dataset, known)
     plain = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))
     assert isinstance(plain, dict)
