@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from gptfl_bench.errors import UsageError
 from gptfl_bench.generator import Prompt, generators
@@ -136,3 +137,13 @@ def test_the_generator_is_a_call_of_any_pipeline() -> None:
     # The same class with the folder as its only setting is how Stable Diffusion is asked.
     sample = next(TextToImage(FOLDER, steps=2).generate(prompts(1)))
     assert sample.media.shape == (32, 32, 1)
+
+
+def test_weights_in_a_pickle_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(FOLDER, folder)
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(UsageError, match="can't be loaded"):
+        _ = TextToImage(folder, local_files_only=True).pipeline

@@ -46,8 +46,9 @@ def load_pipeline(
 
     try:
         with silence():
+            # Weights in pickles are refused: they could run anything.
             pipeline = DiffusionPipeline.from_pretrained(
-                str(model), local_files_only=local_files_only
+                str(model), local_files_only=local_files_only, use_safetensors=True
             ).to(device, dtype)
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
