@@ -130,8 +130,15 @@ def flat(settings: object, prefix: str = "") -> dict[str, str]:
 
 
 def plan_of(record: RunRecord) -> dict[str, str]:
-    """Return the local plan's settings that are not null, by name."""
+    """Return the settings of a cell's local plan that are not null, by name.
+
+    A method's own plan counts, or that of the method it wraps; the run's is what they start from.
+    """
+    method = record["config"].get("method")
     plan = record["config"].get("plan")
+    while isinstance(method, Mapping):
+        plan = method.get("plan", plan)
+        method = method.get("inner")
     leaves = flat(plan) if isinstance(plan, Mapping) else {}
     return {key: value.strip('"') for key, value in leaves.items() if value != "null"}
 

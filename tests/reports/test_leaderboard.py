@@ -382,3 +382,14 @@ def test_nothing_in_common_has_no_difference() -> None:
     assert paired({0: 0.5}, {1: 0.5}) is None
     with pytest.raises(ValueError, match="at least one"):
         Spread.of([])
+
+
+def test_caption_gives_the_rates_methods_really_used(make_cell: MakeCell, run_folder: Path) -> None:
+    """The run's plan is where methods start from; a preset or a warm start may change it."""
+    plan = {"batch_size": 16, "lr": 0.1}
+    own = {"plan": plan, "method": {"mu": 1.0, "plan": plan | {"lr": 0.3}}}
+    wrapped = {"plan": plan, "method": {"inner": {"plan": plan | {"lr": 1.2}}}}
+    make_cell("fedprox", 0, config=own)
+    make_cell("gptfl", 0, config=wrapped)
+    text = to_markdown(leaderboard(read_cells(run_folder)))
+    assert "Local plan: batch_size=16. Differs: lr 0.3 (fedprox), 1.2 (gptfl)." in text
