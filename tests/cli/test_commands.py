@@ -106,7 +106,9 @@ def test_results_come_as_table_json_and_csv(
         assert line["run_id"] == row["run_id"]
         assert float(line["value_last"]) == row["value_last"]
         assert int(line["bytes_up"]) == row["bytes_up"]
-        assert line["target"] == ""
+        assert float(line["target"]) == row["target"] == 0.9
+        assert line["rounds_to_target"] == "", "not reached in so few rounds"
+        assert row["rounds_to_target"] is None
     shown = bench("results", out).out
     assert shown == bench("results", out, "--format", "table").out
     assert "fedavg" in shown
@@ -231,7 +233,12 @@ def test_a_method_from_another_distribution_is_one_file(tmp_path: Path, shared_c
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: half-fl\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[gptfl_bench.methods]\nhalf = half_fl:Half\n")
     (tmp_path / "site" / "half_fl.py").write_text(METHOD)
-    words = [*("--methods", "fedavg,half,gptfl+half"), *SMALL, "methods.half.share=1.0"]
+    words = [
+        *("--methods", "fedavg,half,gptfl+half"),
+        *SMALL,
+        "methods.half.share=1.0",
+        "plan.lr=0.3",
+    ]
     code = (
         "from gptfl_bench.cli import main\n"
         "assert main(['list', 'methods']) == 0\n"
