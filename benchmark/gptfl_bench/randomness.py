@@ -46,6 +46,11 @@ def isolated_torch_rng(seed: int, *names: Name) -> Iterator[None]:
     Dropout and default initialisers draw from the global stream; inside this block what they draw
     depends on the address alone.
     """
+    address = address_seed(seed, *names)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(address_seed(seed, *names))
+        # torch.manual_seed would also queue a call, with a formatted stack, for every device type
+        # that is not there: slow, and a queue that grows with each client's visit.
+        torch.default_generator.manual_seed(address)
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(address)
         yield
