@@ -124,7 +124,7 @@ class Outcome:
 
 
 @pytest.fixture
-def make_spec(tiny_task: Task) -> Callable[..., CellSpec]:
+def make_spec(tiny_task: Task, fake_generator: str) -> Callable[..., CellSpec]:
     """Return a maker of cells on the tiny task; keywords are settings."""
 
     def make(
@@ -143,7 +143,7 @@ def make_spec(tiny_task: Task) -> Callable[..., CellSpec]:
             "cohort_size": 3,
             "partition": PartitionSettings(recipe="group"),
             "model": "linear",
-            "synthetic": SyntheticSettings(generator="fake", multiplier=0.5),
+            "synthetic": SyntheticSettings(generator=fake_generator, multiplier=0.5),
             "device": "cpu",
         }
         return CellSpec(

@@ -1,6 +1,7 @@
 """What identifies a cell: everything that determines its result, and the key made of it."""
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
 
@@ -8,6 +9,7 @@ from torch import nn
 
 from gptfl_bench import groups as g
 from gptfl_bench.artifacts import digest
+from gptfl_bench.generator import Generator, generators, prompt_writers
 from gptfl_bench.method import Method, Need
 from gptfl_bench.settings import Settings
 from gptfl_bench.task import Task, tasks
@@ -80,11 +82,18 @@ class CellSpec:
         if not self.uses_public and self.settings.public.source != "held_out":
             # Held-out data are kept from the clients of every method, synthetic ones from none.
             del settings["public"]
-        if not self.uses_synthetic:
+        made_by: list[str] = []
+        if self.uses_synthetic:
+            # Other weights under the same name make other data.
+            synthetic = self.settings.synthetic
+            made_by.append(_generator_fingerprint(generators.get(synthetic.generator)))
+            made_by.append(prompt_writers.get(synthetic.prompts)().fingerprint)
+        else:
             del settings["synthetic"], settings["labels"]
         data = self.dataset
         return {
             **settings,
+            "made_by": made_by,
             "method": self.name,
             "fields": _plain(self.method),
             "seed": self.seed,
@@ -98,6 +107,12 @@ class CellSpec:
         """Method, data set, seed and a hash of what determines the result; a folder's name."""
         words = f"{self.name}-{self.dataset_name}-s{self.seed}"
         return f"{re.sub(r'[^A-Za-z0-9+_.-]', '_', words)}-{digest(self.identity())[:12]}"
+
+
+@cache
+def _generator_fingerprint(factory: Callable[[], Generator]) -> str:
+    """Return a generator's fingerprint, for which it may read all its weights, once a process."""
+    return factory().fingerprint
 
 
 @cache

@@ -16,6 +16,7 @@ from gptfl_bench import launchers, loop, records
 from gptfl_bench.artifacts import Artifacts
 from gptfl_bench.errors import UsageError
 from gptfl_bench.fit import Plan
+from gptfl_bench.generator import generators
 from gptfl_bench.groups import Groups
 from gptfl_bench.progress import Silent
 from gptfl_bench.settings import EvaluationSettings
@@ -346,3 +347,16 @@ def test_wrong_use_is_one_sentence(
         gptfl_bench.run(dataset=tiny_task, out=tmp_path / "a", cache=tmp_path, **asked)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "a").exists(), "nothing is written"
+
+
+def test_other_weights_of_the_generator_make_another_cell(
+    make_spec: Callable[..., Any], fake_generator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only cells that use synthetic data change their id."""
+    before = [make_spec(method).run_id for method in (GptFl(), FedAvg())]
+    renewed = generators.get(fake_generator)()
+    renewed.fingerprint = "fake-2"  # type: ignore[misc]
+    monkeypatch.setitem(generators._parts, fake_generator, lambda: renewed)
+    after = [make_spec(method).run_id for method in (GptFl(), FedAvg())]
+    assert after[0] != before[0]
+    assert after[1] == before[1]
