@@ -80,6 +80,10 @@ def _flatten(values: Mapping[str, object], prefix: str = "") -> list[str]:
         elif value is None or isinstance(value, bool | int | float | str):
             added = "+" if key.startswith("model_args.") else ""
             texts.append(f"{added}{key}={json.dumps(value)}")
+        elif isinstance(value, list | tuple):
+            texts.append(f"{key}={json.dumps(list(value))}")
         else:
-            raise UsageError(f"{key}={value!r} does not fit: a number, a text or null is needed.")
+            raise UsageError(
+                f"{key}={value!r} does not fit: a number, a text, null or a list is needed."
+            )
     return texts

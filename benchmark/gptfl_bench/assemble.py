@@ -90,6 +90,7 @@ def build_world(spec: CellSpec) -> World:
             settings.model_args,
             spec.seed,
             device,
+            spec.method.network,
         )
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(

@@ -12,7 +12,12 @@ from gptfl_bench.task import Samples
 
 
 def distill(
-    student: nn.Module, data: Samples, targets: Tensor, plan: Plan, rng: torch.Generator
+    student: nn.Module,
+    data: Samples,
+    targets: Tensor,
+    plan: Plan,
+    rng: torch.Generator,
+    round: int = 1,
 ) -> FitResult:
     """Train ``student`` in place by the forward KL divergence from ``targets``.
 
@@ -25,6 +30,7 @@ def distill(
         targets: Probabilities of each sample, (N, C).
         plan: How long and by which optimizer.
         rng: Draws batch order.
+        round: Round from 1, for ``round_decay``.
     """
     rows = replace_labels(data, torch.arange(len(data)))
 
@@ -32,7 +38,7 @@ def distill(
         # "mean" would divide by the number of classes too.
         return F.kl_div(F.log_softmax(model(x), 1), targets[row], reduction="batchmean")
 
-    return fit(student, rows, plan, rng, loss=loss)
+    return fit(student, rows, plan, rng, round=round, loss=loss)
 
 
 def replace_labels(data: Samples, labels: Tensor) -> Samples:

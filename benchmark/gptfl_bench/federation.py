@@ -1,12 +1,13 @@
 """Clients, reached only through the channel, and the cohort whose replies the server combines."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gptfl_bench import groups as g
 from gptfl_bench.buffers import BufferPolicy, at_client, outgoing
@@ -30,6 +31,7 @@ class Client:
         round: Round from 1; 0 is preparation.
         data: The client's private samples.
         label_names: Distinct names of the classes it holds, in order.
+        num_classes: Number of classes C of the task.
         state: What it keeps between rounds, in groups; never traffic.
         handed: What it was handed at its first visit, in groups; not to be changed.
     """
@@ -38,6 +40,7 @@ class Client:
     round: int
     data: Samples
     label_names: tuple[str, ...]
+    num_classes: int
     state: Groups
     handed: Groups
     _seed: int
@@ -82,23 +85,26 @@ class Client:
 
 @dataclass
 class _Sums:
-    """Running sums of one group, so that memory does not grow with the cohort."""
+    """Running sums of one group, so that memory does not grow with the cohort.
 
-    uniform: Tree
-    by_examples: Tree
+    Counts are kept by name, for clients of other architectures send other names.
+    """
 
-    @classmethod
-    def zeros(cls, tree: Tree) -> "_Sums":
-        def zero(tensor: Tensor) -> Tensor:
-            wide = tensor.dtype if tensor.is_floating_point() else torch.int64
-            return torch.zeros(tensor.shape, dtype=wide)
-
-        return cls(g.combine(zero, tree), g.combine(zero, tree))
+    uniform: Tree = field(default_factory=dict)
+    by_examples: Tree = field(default_factory=dict)
+    clients: Counter[str] = field(default_factory=Counter)
+    examples: Counter[str] = field(default_factory=Counter)
 
     def add(self, tree: Tree, examples: int) -> None:
         for name, tensor in tree.items():
+            if name not in self.uniform:
+                wide = tensor.dtype if tensor.is_floating_point() else torch.int64
+                self.uniform[name] = torch.zeros(tensor.shape, dtype=wide)
+                self.by_examples[name] = torch.zeros(tensor.shape, dtype=wide)
             self.uniform[name].add_(tensor)
             self.by_examples[name].add_(tensor, alpha=examples)
+            self.clients[name] += 1
+            self.examples[name] += examples
 
 
 @dataclass
@@ -126,25 +132,25 @@ class Cohort:
         return dict(self._sums[group].uniform) if group in self._sums else {}
 
     def mean(self, group: str, weight: Weighting = "examples") -> Tree:
-        """Return the mean over clients; an empty tree if no one sent the group.
+        """Return the mean over the clients that sent a tensor; empty if no one sent the group.
 
         Args:
             group: Name of the group.
-            weight: By number of samples, the cohort's total being 1, or all clients alike.
+            weight: By number of samples, the senders' total being 1, or all senders alike.
                 Integers (counters of batch normalisation) are rounded.
         """
         if group not in self._sums:
             return {}
         sums = self._sums[group]
-        tree, total = (
-            (sums.uniform, len(self.clients))
+        tree, totals = (
+            (sums.uniform, sums.clients)
             if weight == "uniform"
-            else (sums.by_examples, self.examples)
+            else (sums.by_examples, sums.examples)
         )
         return {
-            name: tensor / total
+            name: tensor / totals[name]
             if tensor.is_floating_point()
-            else (tensor.double() / total).round().to(tensor.dtype)
+            else (tensor.double() / totals[name]).round().to(tensor.dtype)
             for name, tensor in tree.items()
         }
 
@@ -180,7 +186,7 @@ class Cohort:
         self.examples += examples
         for group, tree in reply.items():
             if group not in self._sums:
-                self._sums[group] = _Sums.zeros(tree)
+                self._sums[group] = _Sums()
             self._sums[group].add(tree, examples)
         self._update_square += g.squared_norm(reply.get("delta", {}))
         for result in fits:
@@ -273,6 +279,7 @@ class Federation:
             round,
             data,
             tuple(self.label_names[index] for index in held),
+            len(self.label_names),
             g.to(self.store.read(client_id), self.networks.device),
             handed,
             self.seed,

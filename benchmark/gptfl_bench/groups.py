@@ -103,6 +103,14 @@ def to(groups: Mapping[str, Tree], device: torch.device) -> Groups:
     }
 
 
+def rename(groups: Mapping[str, Tree], function: Callable[[str], str]) -> Groups:
+    """Return groups of the same tensors under the names that ``function`` makes of theirs."""
+    return {
+        group: {function(name): tensor for name, tensor in tree.items()}
+        for group, tree in groups.items()
+    }
+
+
 def encode(groups: Mapping[str, Tree]) -> bytes:
     """Return groups in the safetensors format.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from gptfl_bench.groups import Groups
 from gptfl_bench.registry import Registry
@@ -41,6 +41,10 @@ class Method(ABC):
     def requires(self) -> frozenset[Need]:
         """Return what this instance needs; a wrapper adds what the wrapped method needs."""
         return self.needs
+
+    def network(self, template: nn.Module) -> nn.Module:
+        """Return the network to train; the task's own, which may be changed in place."""
+        return template
 
     @abstractmethod
     def prepare(self, server: "Server") -> Groups:

@@ -31,6 +31,12 @@ class Network(nn.Module):
         return logits
 
 
+def has_features(network: nn.Module) -> bool:
+    """Return whether a network splits into an encoder to features (b, F) and a linear head."""
+    parts = (getattr(network, name, None) for name in ("encoder", "head"))
+    return all(isinstance(part, nn.Module) for part in parts)
+
+
 ModelFactory = Callable[..., nn.Module]
 """``factory(input_shape, num_classes, **settings) -> nn.Module``."""
 

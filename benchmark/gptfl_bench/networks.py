@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from gptfl_bench import groups as g
+from gptfl_bench.errors import UsageError
 from gptfl_bench.groups import Groups, Tree
-from gptfl_bench.network import models
+from gptfl_bench.network import has_features, models
 from gptfl_bench.randomness import isolated_torch_rng
 
 
@@ -41,6 +42,7 @@ class Networks:
         settings: Mapping[str, object],
         seed: int,
         device: torch.device,
+        adapt: Callable[[nn.Module], nn.Module] = lambda template: template,
     ) -> "Networks":
         """Return networks made by ``factory`` with weights at the address ``(seed, "start")``.
 
@@ -51,35 +53,48 @@ class Networks:
             settings: Further arguments of the factory.
             seed: The cell's seed.
             device: Where networks live.
+            adapt: What a method makes of the network; variants stay as they are.
         """
 
         def variant(name: str) -> Networks:
             return cls.build(models.get(name), input_shape, num_classes, {}, seed, device)
 
-        if isinstance(factory, nn.Module):
-            return cls(copy.deepcopy(factory), device, variant)
         if not callable(factory):
             raise TypeError(f"a model must be a network or a factory, not {type(factory).__name__}")
         with isolated_torch_rng(seed, "start"):
-            return cls(factory(input_shape, num_classes, **settings), device, variant)
+            template = (
+                copy.deepcopy(factory)
+                if isinstance(factory, nn.Module)
+                else factory(input_shape, num_classes, **settings)
+            )
+            return cls(adapt(template), device, variant)
 
     def variant(self, architecture: str) -> "Networks":
         """Return networks of another registered architecture for the same task and seed.
 
         Raises:
-            UsageError: If there is no such architecture.
+            UsageError: If there is no such architecture, or none for samples of this shape.
         """
         if self._make_variant is None:
             raise TypeError("these networks were made without a way to make others")
         if architecture not in self._variants:
-            self._variants[architecture] = self._make_variant(architecture)
+            try:
+                self._variants[architecture] = self._make_variant(architecture)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise UsageError(
+                    f"the model {architecture!r} can't be made for this task: {error}; choose "
+                    "another."
+                ) from error
         return self._variants[architecture]
 
     @property
     def has_features(self) -> bool:
         """Whether networks split into an encoder to features (b, F) and a linear head."""
-        parts = (getattr(self._template, name, None) for name in ("encoder", "head"))
-        return all(isinstance(part, nn.Module) for part in parts)
+        return has_features(self._template)
+
+    def __str__(self) -> str:
+        """Return the layers, as PyTorch prints them."""
+        return str(self._template)
 
     def new(self, groups: Mapping[str, Tree]) -> nn.Module:
         """Return a network of its own with copies of the given ``model`` and ``buffers``.

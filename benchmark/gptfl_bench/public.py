@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from gptfl_bench.distill import replace_labels
-from gptfl_bench.labels import discover_labels
 from gptfl_bench.task import Samples
 
 if TYPE_CHECKING:
@@ -46,6 +45,6 @@ def public_data(server: "Server", settings: PublicSettings, held_out: Samples | 
     Synthetic ones need the label names first, which clients tell in a counted exchange of round 0.
     """
     if held_out is None:
-        held_out, _ = server.synthetic(discover_labels(server, server.labels))
+        held_out, _ = server.synthetic(server.discover_labels())
     kept = held_out.select(torch.arange(min(len(held_out), settings.limit or len(held_out))))
     return replace_labels(kept, torch.arange(len(kept)))

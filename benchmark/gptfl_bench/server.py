@@ -15,6 +15,7 @@ from gptfl_bench.federation import Federation
 from gptfl_bench.fit import Plan, fit
 from gptfl_bench.groups import Groups
 from gptfl_bench.iblt import Shape
+from gptfl_bench.labels import discover_labels
 from gptfl_bench.networks import Networks
 from gptfl_bench.randomness import Name, isolated_torch_rng, torch_rng
 from gptfl_bench.synthetic import SyntheticSource
@@ -54,11 +55,17 @@ class Server:
     round: int = 0
     on_epoch: Callable[[int, int], None] = lambda done, due: None
     _public: Samples | None = None
+    _label_names: list[str] | None = None
 
     @property
     def num_clients(self) -> int:
         """Size of the population K."""
         return len(self.federation.clients)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample as the network sees it."""
+        return self.synthetic_source.task.input_shape
 
     def rng(self, *names: Name) -> torch.Generator:
         """Return the server's generator for a purpose in this round."""
@@ -71,6 +78,12 @@ class Server:
     def predict(self, groups: Groups, x: Tensor) -> Tensor:
         """Return logits (b, C) of the network with the given weights."""
         return self.networks.apply(groups, x)
+
+    def discover_labels(self) -> list[str]:
+        """Return the label names that clients tell in a counted exchange, held once in a cell."""
+        if self._label_names is None:
+            self._label_names = discover_labels(self, self.labels)
+        return self._label_names
 
     def synthetic(self, labels: Sequence[str]) -> tuple[Samples, str]:
         """Return synthetic samples of ``labels`` and the hash of what they are, and log them."""
@@ -124,6 +137,8 @@ class Server:
                 "plan": asdict(plan),
                 "seed": self.seed,
                 "model": self.model_key,
+                # A method may have changed the architecture.
+                "layers": str(self.networks),
                 "classes": self.num_classes,
             },
             make,

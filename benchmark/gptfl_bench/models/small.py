@@ -63,6 +63,18 @@ def cnn_small(
     return Network(encoder, input_shape, num_classes)
 
 
+@models.register("cnn_narrow", title="As cnn_small, half as wide, about 6 k scalars")
+def cnn_narrow(input_shape: tuple[int, ...], num_classes: int, hidden: int = 64) -> nn.Module:
+    """Return ``cnn_small`` with 8 and 16 maps; its head has the same shape."""
+    return cnn_small(input_shape, num_classes, width=8, hidden=hidden)
+
+
+@models.register("cnn_tiny", title="As cnn_small, a quarter as wide, about 3 k scalars")
+def cnn_tiny(input_shape: tuple[int, ...], num_classes: int, hidden: int = 64) -> nn.Module:
+    """Return ``cnn_small`` with 4 and 8 maps; its head has the same shape."""
+    return cnn_small(input_shape, num_classes, width=4, hidden=hidden)
+
+
 @models.register(
     "cnn_mcmahan",
     title="Two 5x5 convolutions (32, 64) and a 512-unit layer",
