@@ -16,12 +16,11 @@ label discovery runs, and no ImageNet weights are loaded.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
-from gptfl_bench.labels import discover_labels
 from gptfl_bench.method import Method, Need, methods
 from gptfl_bench.server import Server
 from gptfl_methods.fedavg import FedAvg
@@ -53,9 +52,13 @@ class GptFl(Method):
         """Return its own needs and those of the wrapped method."""
         return self.needs | self.inner.requires()
 
+    def network(self, template: nn.Module) -> nn.Module:
+        """As the wrapped method."""
+        return self.inner.network(template)
+
     def prepare(self, server: Server) -> Groups:
         """Discover labels, generate, pre-train, and prepare the wrapped method from there."""
-        names = discover_labels(server, server.labels)
+        names = server.discover_labels()
         data, data_key = server.synthetic(names)
         server.start = server.pretrain(data, data_key, self.pretrain)
         return self.inner.prepare(server)

@@ -21,6 +21,8 @@ COPY = 6
 
 TRAINERS = {
     "benchmark/gptfl_bench/fit.py": "the training loop",
+    "methods/gptfl_methods/_feature_generator.py": "trains FedGen's generator at the server",
+    "methods/gptfl_methods/fedftg.py": "trains its generator at the server",
     "methods/gptfl_methods/scaffold.py": "option I's gradient over all samples takes no step",
     "datasets/gptfl_datasets/synthetic/train_embedded.py": "trains the embedded generator itself",
     "datasets/gptfl_datasets/synthetic/judge_embedded.py": "trains the judge of its samples",

@@ -1,12 +1,19 @@
-"""Fixtures for tests that put a published bug into a method."""
+"""Fixtures for tests that put a published bug into a method, or transcribe its paper."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from gptfl_bench.artifacts import Artifacts
+from gptfl_bench.assemble import build_server, build_world
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Method
+from gptfl_bench.progress import Silent
 from gptfl_bench.server import Server
 
 
@@ -22,6 +29,7 @@ def play_rounds(
             cohort or range(server.num_clients),
             lambda client_id, state=state: method.downlink(state, client_id),  # type: ignore[misc]
             method.client_update,
+            lambda state=state: method.once(state, server),  # type: ignore[misc]
         )
         following = method.aggregate(state, arrived, server)
         for group, tree in before.items():
@@ -49,3 +57,59 @@ def rounds() -> Callable[..., Groups]:
 def catches() -> Callable[..., None]:
     """Return :func:`catches_bugs`."""
     return catches_bugs
+
+
+@pytest.fixture
+def server_for(
+    make_spec: Callable[..., Any], fake_generator: str, tmp_path: Path
+) -> Callable[..., Server]:
+    """Return a maker of servers on the tiny task; keywords are settings."""
+    numbers = iter(range(1000))
+
+    def make(method: Method, **settings: Any) -> Server:
+        spec, folder = make_spec(method, **settings), tmp_path / f"server-{next(numbers)}"
+        world = build_world(spec)
+        return build_server(spec, world, folder, Artifacts(folder), lambda event: None, Silent())
+
+    return make
+
+
+def batches_of(
+    rows: int, rng: torch.Generator, size: int, *, epochs: int = 99, steps: int | None = None
+) -> Iterator[Tensor]:
+    """Yield the rows of each batch, in passes that are shuffled anew."""
+    passes = (torch.split(torch.randperm(rows, generator=rng), size) for _ in range(epochs))
+    return itertools.islice(itertools.chain.from_iterable(passes), steps)
+
+
+@pytest.fixture(scope="session")
+def batches() -> Callable[..., Iterator[Tensor]]:
+    """Return :func:`batches_of`."""
+    return batches_of
+
+
+class Spy(nn.Module):
+    """Lets pass what trains with gradients or evaluates without, and nothing in between."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.training is torch.is_grad_enabled()
+        return x
+
+
+class Spied(nn.Module):
+    """A linear network with a spy in its encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Flatten(), Spy())
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.encoder(x))
+        return logits
+
+
+@pytest.fixture
+def spied() -> nn.Module:
+    """A network for the tiny task that fails when it runs in the wrong mode."""
+    return Spied()

@@ -20,6 +20,7 @@ from gptfl_bench.assemble import build_server, build_world
 from gptfl_bench.federation import Client
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
+from gptfl_bench.matching import Matching
 from gptfl_bench.method import Method, Need, methods
 from gptfl_bench.progress import Silent
 from gptfl_bench.server import Server
@@ -35,20 +36,57 @@ NAMES = methods.names() + [
 ]
 EVERY = pytest.mark.parametrize("name", NAMES)
 
-TRAFFIC = {"fedavg": (1, 1), "fedprox": (1, 1), "fedopt": (1, 1), "scaffold": (2, 2)}
-"""Models sent down and up by each client and round, as the papers say; declare new methods here."""
 SKETCH = 3 * 32 * 6 + 3 * 32
 """Scalars of one label discovery message: a table of 576 and 96 values."""
 P, M, R = 16 * 3 + 3, 3, 3
 """Scalars of the model, clients of a cohort and rounds on the tiny task."""
+C, OPEN = 3, 30
+"""Classes and public samples of the tiny task."""
+PROJECTED = (16 * 16 + 16) + (16 * 256 + 256) + (256 * C + C)
+"""Scalars of the model with MOON's projection head."""
+
+GENERATOR = ((32 + C) * 256 + 256) + 4 * 256 + (256 * 16 + 16)
+"""Scalars of FedGen's generator with the statistics of its normalisation."""
+
+
+def copies(down: int, up: int) -> Callable[[int], tuple[int, int]]:
+    """So many models each way."""
+    return lambda round: (down * P, up * P)
+
+
+TRAFFIC: dict[str, Callable[[int], tuple[int, int]]] = {
+    "dsfl": lambda round: (OPEN if round == 1 else OPEN * C + 2 * OPEN, OPEN * C),
+    "dynafed": copies(1, 1),
+    "fedavg": copies(1, 1),
+    "feddf": copies(1, 1),
+    "fedet": copies(1, 1),
+    "fedftg": lambda round: (P, P + C),
+    "fedgen": lambda round: (P + GENERATOR, P + C),
+    "fedopt": copies(1, 1),
+    "fedprox": copies(1, 1),
+    "moon": lambda round: (PROJECTED, PROJECTED),
+    "scaffold": copies(2, 2),
+}
+"""Scalars sent down and up by a client in a round, as the papers say; declare new methods here."""
+
+SMALL: dict[str, dict[str, Any]] = {
+    "dynafed": {
+        "length": 3,
+        "matching": Matching(images_per_class=1, outer_steps=4, inner_steps=2),
+    },
+    "fedet": {"client_models": ("linear",), "distillation": Plan(steps=4, lr=0.1)},
+    "fedftg": {"width": 4, "iterations": 3},
+}
+"""Fields of methods whose published sizes take seconds a round or do not fit the tiny task."""
 
 
 def make(name: str) -> Method:
-    """The method with its defaults but for a plan that fits the tiny task."""
+    """The method with its defaults but for a plan and sizes that fit the tiny task."""
     outer, _, inner = name.partition("+")
     method = methods.get(outer)()
     fields = {field.name for field in dataclasses.fields(method)}
     changes: dict[str, Any] = {"plan": PLAN} if "plan" in fields else {}
+    changes |= SMALL.get(outer, {})
     if outer in WRAPPERS:
         changes = {"inner": make(inner or "fedavg"), "pretrain": Plan(epochs=1, batch_size=8)}
     return dataclasses.replace(method, **changes)
@@ -57,6 +95,11 @@ def make(name: str) -> Method:
 def innermost(name: str) -> str:
     outer, _, inner = name.partition("+")
     return (inner or "fedavg") if outer in WRAPPERS else outer
+
+
+def discoveries(name: str) -> int:
+    """Label discovery visits all six clients before round 1, once."""
+    return 6 if {Need.GENERATOR, Need.PUBLIC} & make(name).requires() else 0
 
 
 def same(a: Any, b: Any) -> None:
@@ -97,24 +140,24 @@ def test_two_rounds_run_and_change_a_finite_model(run_cell: RunCell, name: str) 
 @EVERY
 def test_traffic_is_the_papers(run_cell: RunCell, name: str) -> None:
     assert innermost(name) in TRAFFIC, "declare what the method sends"
-    down, up = TRAFFIC[innermost(name)]
+    sent = TRAFFIC[innermost(name)]
     row = run_cell(make(name), rounds=R)
     events = row.cell.traffic
-    once = SKETCH * 6 if name.partition("+")[0] in WRAPPERS else 0
+    sketches = SKETCH * discoveries(name)
     by_round = {
         (r, way): sum(e.scalars for e in events if (e.round, e.direction) == (r, way))
         for r in range(R + 1)
         for way in ("down", "up")
     }
     assert by_round == {
-        (r, way): (once if way == "up" else 0) if r == 0 else M * P * copies
+        (r, way): (sketches if way == "up" else 0) if r == 0 else M * scalars
         for r in range(R + 1)
-        for way, copies in (("down", down), ("up", up))
+        for way, scalars in zip(("down", "up"), sent(r), strict=True)
     }
     assert all(e.nbytes == 4 * e.scalars for e in events)
     totals = row.cell.row()
-    assert totals["scalars_down"] == R * M * P * down
-    assert totals["scalars_up"] == R * M * P * up + once
+    assert totals["scalars_down"] == sum(M * sent(r)[0] for r in range(1, R + 1))
+    assert totals["scalars_up"] == sum(M * sent(r)[1] for r in range(1, R + 1)) + sketches
     assert totals["bytes_up"] == 4 * totals["scalars_up"]
 
 
@@ -138,8 +181,7 @@ def test_resume_equals_a_straight_run(
 ) -> None:
     """A kill in round 3, after some or all of its clients and before its checkpoint."""
     straight = run_cell(make(name), rounds=4)
-    # Label discovery visits all six clients before round 1.
-    before = (6 if name.partition("+")[0] in WRAPPERS else 0) + 2 * M
+    before = discoveries(name) + 2 * M
     with pytest.raises(KeyboardInterrupt):
         run_cell(
             make(name), rounds=4, out=tmp_path / "b", progress=Kill(before + client, "clients")
@@ -225,7 +267,9 @@ def test_order_and_company_of_clients_do_not_matter(
             sent[client.id] = bits(reply)
             return reply
 
-        cohort = server.federation.exchange(1, order, partial(method.downlink, state), work)
+        cohort = server.federation.exchange(
+            1, order, partial(method.downlink, state), work, partial(method.once, state, server)
+        )
         replies[str(order)] = sent
         sums[str(order)] = bits(method.aggregate(state, cohort, server))
     together = replies.pop("[0, 2, 5]")
@@ -272,7 +316,11 @@ def test_the_servers_next_state_shares_no_change_with_the_last(
     server, state = server_of(method)
     before, start = bits(state), bits(server.networks.start)
     cohort = server.federation.exchange(
-        1, [0, 1], lambda k: method.downlink(state, k), method.client_update
+        1,
+        [0, 1],
+        partial(method.downlink, state),
+        method.client_update,
+        partial(method.once, state, server),
     )
     following = method.aggregate(state, cohort, server)
     assert bits(following).keys() == before.keys(), "names are the same in every round"
@@ -345,6 +393,8 @@ def test_methods_of_a_run_do_not_touch_each_other(
     tiny_task: Task, fake_generator: str, tmp_path: Path
 ) -> None:
     """Neither their order nor leaving some out changes a row."""
+    # A head of the same shape as the tiny task's network has.
+    heads: dict[str, Any] = {"methods.fedet.client_models": ["linear"]}
 
     def rows(asked: list[str]) -> dict[str, dict[str, Any]]:
         cache = tmp_path / "-".join(asked)
@@ -360,6 +410,7 @@ def test_methods_of_a_run_do_not_touch_each_other(
             device="cpu",
             partition={"recipe": "group"},
             synthetic={"generator": "fake"},
+            **heads,
         )
         kept: list[Any] = frame.drop(columns="seconds").to_dict("records")
         return {row["method"]: row for row in kept}
