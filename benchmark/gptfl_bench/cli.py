@@ -237,8 +237,15 @@ def _list(options: argparse.Namespace) -> int:
     if options.kind not in LISTS:
         raise unknown("list", options.kind, LISTS)
     from gptfl_bench import listing
+    from gptfl_reports import table1, tables
 
-    print(listing.as_json(options.kind) if options.json else listing.as_text(options.kind))
+    if options.json:
+        print(listing.as_json(options.kind, table1.published()))
+        return OK
+    print(listing.as_text(options.kind))
+    if options.kind == "methods":
+        facts = [table1.Facts(*row) for row in listing.profiles()]
+        print("\n" + tables.terminal(table1.table1(facts), 130), end="")
     return OK
 
 

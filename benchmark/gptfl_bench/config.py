@@ -28,6 +28,8 @@ T = TypeVar("T")
 Tree = dict[str, object]
 DEFAULT_INNER = "fedavg"
 """What a wrapper wraps if no method is named: ``gptfl`` is ``gptfl+fedavg``."""
+ABLATED = "-ablated"
+"""Ends the name of a method without what sets it apart: ``moon-ablated`` is MOON with mu = 0."""
 
 PRESETS = ("quick", "default", "cpu", "paper")
 
@@ -55,11 +57,13 @@ class Config:
         return build(Settings, {k: v for k, v in self.tree.items() if k in own}, "")
 
     def method(self, name: str) -> Method:
-        """Return the method called ``name``, or ``wrapper+inner``.
+        """Return the method called ``name``, or ``wrapper+inner``; either may end in ``-ablated``.
 
         Raises:
             UsageError: If there is none, or a value does not fit.
         """
+        if name.endswith(ABLATED):
+            return self.method(name.removesuffix(ABLATED)).ablated()
         outer, _, inner = name.partition("+")
         kind = methods.get(outer)
         values = self._values("methods", outer)

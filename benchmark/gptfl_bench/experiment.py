@@ -44,8 +44,9 @@ def plan(
     """Return the cells of a run; nothing is loaded or written.
 
     Args:
-        methods_asked: Names (``all`` is every registered one, ``gptfl+X`` warm-starts X) or
-            method objects.
+        methods_asked: Names (``all`` is every registered one, ``gptfl+X`` warm-starts X,
+            ``X-ablated`` leaves out what sets X apart, ``ablations`` does so for every X that can)
+            or method objects.
         dataset: Name of a data set, or a task.
         preset: Name of the preset.
         seeds: Roots of randomness.
@@ -85,17 +86,19 @@ def plan(
 
 
 def expand(asked: Sequence[str]) -> list[str]:
-    """Return method names without repeats, ``all`` replaced by every registered one.
+    """Return method names without repeats, ``all`` and ``ablations`` replaced by what they name.
 
     Raises:
         UsageError: If a name does not exist.
     """
+    ablated = [name + config.ABLATED for name in methods.names() if methods.get(name).ablation]
+    many = {"all": methods.names(), "ablations": ablated}
     names: list[str] = []
     for item in asked:
-        for name in methods.names() if item == "all" else [item]:
-            for part in name.split("+"):
+        for name in many.get(item, [item]):
+            for part in name.removesuffix(config.ABLATED).split("+"):
                 if part not in methods.names():
-                    raise unknown("method", part, ["all", *methods.names()])
+                    raise unknown("method", part, [*many, *methods.names()])
             if name == f"{WRAPPER}+{config.DEFAULT_INNER}":
                 name = WRAPPER
             if name not in names:

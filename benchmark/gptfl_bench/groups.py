@@ -85,6 +85,14 @@ def model_groups(model: nn.Module) -> Groups:
     return {"model": combine(torch.clone, trainable(model)), "buffers": buffers(model)}
 
 
+def stored(model: nn.Module) -> Groups:
+    """Return copies of a network's trainable tensors and buffers as a state holds them, on the CPU.
+
+    A state stays off the device, for a checkpoint is made of it after every round.
+    """
+    return to(model_groups(model), torch.device("cpu"))
+
+
 def trainable(model: nn.Module) -> Tree:
     """Return a network's trainable tensors, without a copy: they change as it trains."""
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
@@ -101,6 +109,11 @@ def to(groups: Mapping[str, Tree], device: torch.device) -> Groups:
         group: {name: tensor.to(device) for name, tensor in tree.items()}
         for group, tree in groups.items()
     }
+
+
+def part(tree: Mapping[str, Tensor], start: str) -> Tree:
+    """Return the tensors whose names begin with ``start``."""
+    return {name: tensor for name, tensor in tree.items() if name.startswith(start)}
 
 
 def rename(groups: Mapping[str, Tree], function: Callable[[str], str]) -> Groups:

@@ -1,6 +1,8 @@
 """What there is, as tables and as JSON."""
 
+import csv
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 
 from tabulate import tabulate
@@ -9,6 +11,7 @@ from gptfl_bench.config import PRESETS
 from gptfl_bench.generator import generators
 from gptfl_bench.method import methods
 from gptfl_bench.network import models
+from gptfl_bench.profile import profile
 from gptfl_bench.registry import Registry
 from gptfl_bench.task import partitions, tasks
 
@@ -46,9 +49,29 @@ def entries(kind: str) -> list[Entry]:
     return found
 
 
-def as_json(kind: str) -> str:
-    """Return a list as JSON."""
-    return json.dumps(entries(kind), indent=1)
+def profiles() -> list[tuple[str, dict[str, str], bool | None]]:
+    """Return for each method its row of the paper's Table 1 and what was observed of it.
+
+    The last value is whether its server was seen to read single replies: in ``conf/observed.csv``
+    for the methods of this distribution; None for one from elsewhere, which has to be run.
+    """
+    text = (files("gptfl_bench.conf") / "observed.csv").read_text(encoding="utf-8")
+    seen = {r["method"]: r["server_saw_clients"] == "true" for r in csv.DictReader(text.split())}
+    return [(name, profile(methods.get(name)()), seen.get(name)) for name in methods.names()]
+
+
+def as_json(kind: str, paper: Mapping[str, Mapping[str, str]]) -> str:
+    """Return a list as JSON; methods with their row of Table 1 and the paper's own.
+
+    Args:
+        kind: As for :func:`entries`.
+        paper: The paper's rows by method.
+    """
+    found: list[dict[str, object]] = [dict(entry) for entry in entries(kind)]
+    if kind == "methods":
+        for entry, (name, row, saw) in zip(found, profiles(), strict=True):
+            entry |= {**row, "server_saw_clients": saw, "paper": paper.get(name)}
+    return json.dumps(found, indent=1)
 
 
 def as_text(kind: str) -> str:

@@ -20,6 +20,7 @@ from gptfl_bench.evaluate import evaluate
 from gptfl_bench.events import CellEnded, EventLog, PhaseFinished, RoundAggregated, RoundEvaluated
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Need
+from gptfl_bench.profile import profile
 from gptfl_bench.progress import Progress, Silent
 from gptfl_bench.randomness import isolated_torch_rng
 from gptfl_bench.server import Server
@@ -147,11 +148,20 @@ def refuse_unmet(spec: CellSpec, world: World) -> None:
     needs, modality = spec.method.requires(), world.task.modality
     if Need.FEATURES in needs and not world.networks.has_features:
         raise Refusal(f"{spec.name} needs {Need.FEATURES}; choose another model.")
+    if spec.uses_public and spec.settings.public.source == "none":
+        who = spec.name if Need.PUBLIC in needs else "buffers=recompute"
+        raise Refusal(
+            f"{who} needs {Need.PUBLIC}, and public.source=none leaves it without; choose "
+            "public.source=synthetic or public.source=held_out."
+        )
     if Need.IMAGES in needs and modality != "image" and not spec.settings.lift_conventions:
         raise Refusal(
             f"{spec.name} was published for {Need.IMAGES}, not for {modality}; set "
             "lift_conventions=true to run it all the same."
         )
+    shape = world.task.input_shape
+    if Need.IMAGE_SHAPE in needs and len(shape) != 3:
+        raise Refusal(f"{spec.name} makes {Need.IMAGE_SHAPE}, not of shape {shape}; leave it out.")
 
 
 def _round(spec: CellSpec, world: World, server: Server, state: Groups, log: EventLog) -> Groups:
@@ -232,6 +242,7 @@ def _record(spec: CellSpec, world: World, command: str) -> records.RunRecord:
         schema=records.SCHEMA,
         run_id=spec.run_id,
         method=spec.name,
+        profile=profile(spec.method),
         seed=spec.seed,
         dataset={
             "name": task.name,

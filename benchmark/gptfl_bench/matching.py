@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from gptfl_bench.augment import Augmentation
 from gptfl_bench.groups import Tree
+from gptfl_bench.ranges import above_zero, at_least
 
 _LEAST_STEP = 1e-6
 _TINY = 1e-30
@@ -64,14 +65,9 @@ class Matching:
         Raises:
             ValueError: Naming the field, its value and what is allowed.
         """
-        for field, least in (("images_per_class", 1), ("outer_steps", 0), ("inner_steps", 1)):
-            if getattr(self, field) < least:
-                raise ValueError(f"{field}={getattr(self, field)!r} must be {least} or more")
-        for field in ("lr_images", "lr_labels", "lr_step"):
-            if not getattr(self, field) >= 0:
-                raise ValueError(f"{field}={getattr(self, field)!r} must be 0 or more")
-        if not self.step_size > 0:
-            raise ValueError(f"step_size={self.step_size!r} must be more than 0")
+        at_least(self, {"images_per_class": 1, "outer_steps": 0, "inner_steps": 1})
+        at_least(self, {"lr_images": 0, "lr_labels": 0, "lr_step": 0})
+        above_zero(self, "step_size")
         Augmentation(self.augmentations)
 
     def start(self, shape: tuple[int, ...], num_classes: int, rng: torch.Generator) -> Tree:

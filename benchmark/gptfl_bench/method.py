@@ -1,12 +1,14 @@
 """What a method is: five calls over explicit state, and the registry of methods."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
+from gptfl_bench.errors import UsageError
 from gptfl_bench.groups import Groups
 from gptfl_bench.registry import Registry
 
@@ -20,9 +22,27 @@ class Need(StrEnum):
 
     GENERATOR = "a generator for the task's modality"
     PUBLIC = "public data at the server"
-    FEATURES = "a network with an encoder and a head"
+    PUBLIC_AT_CLIENTS = "public data at the clients"
+    FEATURES = "a network with an encoder and a linear head"
     IMAGES = "images"
+    IMAGE_SHAPE = "samples of channels, height and width"
+    SMALL_MODEL = "a model small enough to differentiate through its training"
     REPLIES = "single clients' replies kept for the length of a round"
+
+
+@dataclass(frozen=True)
+class Generates:
+    """Data that a method generates.
+
+    Attributes:
+        what: What they are, in words.
+        during_fl: Whether federated training makes them, or they are there before round 1.
+        at: Where the generator runs; empty if there is none, and samples themselves are trained.
+    """
+
+    what: str
+    during_fl: bool
+    at: Literal["server", "client", ""]
 
 
 @dataclass(frozen=True)
@@ -34,17 +54,47 @@ class Method(ABC):
 
     Attributes:
         needs: What must be there; the method is refused with a sentence otherwise.
+        generates: Data it generates, if any.
+        ablation: Values of fields that leave out what sets the method apart (``plan.steps`` is a
+            field of a field); empty if none does.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
+    generates: ClassVar[tuple[Generates, ...]] = ()
+    ablation: ClassVar[Mapping[str, object]] = {}
 
     def requires(self) -> frozenset[Need]:
         """Return what this instance needs; a wrapper adds what the wrapped method needs."""
         return self.needs
 
+    def generated(self) -> tuple[Generates, ...]:
+        """Return what this instance generates; a wrapper adds what the wrapped method does."""
+        return self.generates
+
+    def ablated(self) -> Self:
+        """Return the method without what sets it apart, all else equal.
+
+        Raises:
+            UsageError: If no field leaves it out.
+        """
+        if not self.ablation:
+            raise UsageError(
+                f"no setting of {methods.name_of(type(self))!r} leaves out what sets it apart; "
+                "compare it with fedavg, and gptfl+X with X."
+            )
+        changes: dict[str, object] = {}
+        for key, value in self.ablation.items():
+            field, _, inner = key.partition(".")
+            changes[field] = replace(getattr(self, field), **{inner: value}) if inner else value
+        return replace(self, **changes)
+
     def network(self, template: nn.Module) -> nn.Module:
         """Return the network to train; the task's own, which may be changed in place."""
         return template
+
+    def architectures(self) -> tuple[str, ...]:
+        """Return the registered networks that clients train in place of the task's own."""
+        return ()
 
     @abstractmethod
     def prepare(self, server: "Server") -> Groups:

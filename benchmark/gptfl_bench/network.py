@@ -33,8 +33,8 @@ class Network(nn.Module):
 
 def has_features(network: nn.Module) -> bool:
     """Return whether a network splits into an encoder to features (b, F) and a linear head."""
-    parts = (getattr(network, name, None) for name in ("encoder", "head"))
-    return all(isinstance(part, nn.Module) for part in parts)
+    encoder, head = (getattr(network, name, None) for name in ("encoder", "head"))
+    return isinstance(encoder, nn.Module) and isinstance(head, nn.Linear)
 
 
 ModelFactory = Callable[..., nn.Module]

@@ -22,12 +22,13 @@ class PublicSettings:
 
     Attributes:
         source: ``synthetic`` takes the generator's output; ``held_out`` keeps a part of the real
-            training samples from all clients, for every method of the run alike.
+            training samples from all clients, for every method of the run alike; ``none`` refuses
+            methods that need public data.
         share: Size of that part.
         limit: Most samples used; all if null.
     """
 
-    source: Literal["synthetic", "held_out"] = "synthetic"
+    source: Literal["synthetic", "held_out", "none"] = "synthetic"
     share: float = 0.1
     limit: int | None = None
 

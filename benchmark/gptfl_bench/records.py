@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from gptfl_bench.errors import UsageError
 from gptfl_bench.events import (
@@ -105,7 +105,11 @@ class PresetRecord(TypedDict):
 
 
 class RunRecord(TypedDict):
-    """``record.json``: everything that determined a cell's result, and where it was made."""
+    """``record.json``: everything that determined a cell's result, and where it was made.
+
+    ``profile`` is what the method needs and makes in the words of the paper's Table 1, by column;
+    older records have none.
+    """
 
     schema: int
     run_id: str
@@ -122,6 +126,7 @@ class RunRecord(TypedDict):
     target: float | None
     secure_aggregation: bool
     config: dict[str, object]
+    profile: NotRequired[dict[str, str]]
     method_source: str
     method_sha256: str
     versions: dict[str, str]

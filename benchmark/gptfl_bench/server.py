@@ -38,6 +38,7 @@ class Server:
         artifacts: Shared results on disk.
         log: Takes an event.
         start: The weights a method starts from: random, or a warm start put there by GPT-FL.
+        small_starts: Warm starts of other architectures that clients train, by registered name.
         round: Round from 1; 0 is preparation.
     """
 
@@ -52,6 +53,7 @@ class Server:
     artifacts: Artifacts
     log: Callable[[Event], None]
     start: Groups = field(default_factory=dict)
+    small_starts: dict[str, Groups] = field(default_factory=dict)
     round: int = 0
     on_epoch: Callable[[int, int], None] = lambda done, due: None
     _public: Samples | None = None
@@ -70,6 +72,11 @@ class Server:
     def rng(self, *names: Name) -> torch.Generator:
         """Return the server's generator for a purpose in this round."""
         return torch_rng(self.seed, "server", *names, "round", self.round)
+
+    def start_of(self, architecture: str) -> Groups:
+        """Return the weights that another registered architecture starts from."""
+        known = self.small_starts.get(architecture)
+        return known or self.networks.variant(architecture).start
 
     def new_model(self, groups: Groups) -> nn.Module:
         """Return a network of its own with the given weights."""
@@ -106,19 +113,24 @@ class Server:
             self._public = self.public_source(resumed if self.round else self)
         return self._public
 
-    def pretrain(self, data: Samples, data_key: str, plan: Plan) -> Groups:
+    def pretrain(
+        self, data: Samples, data_key: str, plan: Plan, architecture: str | None = None
+    ) -> Groups:
         """Return the start weights trained centrally on ``data``; cached by what determines them.
 
         Args:
             data: Labelled samples at the server.
             data_key: Hash of the data.
             plan: How long and by which optimizer.
+            architecture: A registered network in place of the task's own.
         """
         started = time.perf_counter()
+        networks = self.networks.variant(architecture) if architecture else self.networks
+        start = self.start_of(architecture) if architecture else self.start
         epochs = -(-plan.total_steps(len(data)) // plan.batches(len(data)))
 
         def make() -> Groups:
-            model = self.new_model(self.start)
+            model = networks.new(start)
             with isolated_torch_rng(self.seed, "pretrain"):
                 result = fit(
                     model,
@@ -136,9 +148,9 @@ class Server:
                 "data": data_key,
                 "plan": asdict(plan),
                 "seed": self.seed,
-                "model": self.model_key,
+                "model": architecture or self.model_key,
                 # A method may have changed the architecture.
-                "layers": str(self.networks),
+                "layers": str(networks),
                 "classes": self.num_classes,
             },
             make,

@@ -20,6 +20,7 @@ within a visit is a third party's. Normalisation statistics stay with each model
 policy.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -32,6 +33,7 @@ from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Need, methods
+from gptfl_bench.ranges import above_zero, at_least
 from gptfl_bench.server import Server
 from gptfl_bench.task import Samples
 from gptfl_methods.fedavg import FedAvg
@@ -56,7 +58,8 @@ class DsFl(FedAvg):
         distillation: Distillation at clients and server.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.PUBLIC})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.PUBLIC, Need.PUBLIC_AT_CLIENTS})
+    ablation: ClassVar[Mapping[str, object]] = {"aggregation": "mean"}
 
     aggregation: Literal["era", "mean"] = "era"
     temperature: float = 0.1
@@ -65,10 +68,8 @@ class DsFl(FedAvg):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        if not self.temperature > 0:
-            raise ValueError(f"temperature={self.temperature!r} must be more than 0")
-        if not self.open_per_round >= 1:
-            raise ValueError(f"open_per_round={self.open_per_round!r} must be 1 or more")
+        above_zero(self, "temperature")
+        at_least(self, {"open_per_round": 1})
 
     def prepare(self, server: Server) -> Groups:
         """Return the start model, of the server and of clients to come, and no soft labels yet."""
@@ -116,7 +117,7 @@ class DsFl(FedAvg):
         distill(model, data, probs.to(device), self.distillation, rng, round=server.round)
         return {
             **state,
-            **g.to(g.model_groups(model), torch.device("cpu")),
+            **g.stored(model),
             "teacher": {"probs": probs},
             "open": {"last": drawn, "next": self._draw(server)},
         }

@@ -17,6 +17,7 @@ positive; clients start their optimizer afresh; buffers are averaged in A and mo
 in C. Up to round L - 1 this is FedAvg: of 100 rounds, a ``length`` of 10 leaves more to C.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -30,7 +31,8 @@ from gptfl_bench.federation import Cohort, Weighting
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.matching import Matching
-from gptfl_bench.method import Need, methods
+from gptfl_bench.method import Generates, Need, methods
+from gptfl_bench.ranges import above_zero, at_least
 from gptfl_bench.server import Server
 from gptfl_bench.task import Samples
 from gptfl_methods.fedavg import FedAvg
@@ -54,7 +56,9 @@ class DynaFed(FedAvg):
         memory_limit_gib: GiB that making them may take by estimate; refused above.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.IMAGES})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.IMAGES, Need.SMALL_MODEL})
+    generates = (Generates("images, once, whose pixels are trained", during_fl=True, at=""),)
+    ablation: ClassVar[Mapping[str, object]] = {"finetune.steps": 0}
 
     weighting: Weighting = "uniform"
     length: int = 25
@@ -64,10 +68,8 @@ class DynaFed(FedAvg):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        if self.length < 2:
-            raise ValueError(f"length={self.length!r} must be 2 or more")
-        if not self.memory_limit_gib > 0:
-            raise ValueError(f"memory_limit_gib={self.memory_limit_gib!r} must be more than 0")
+        at_least(self, {"length": 2})
+        above_zero(self, "memory_limit_gib")
 
     def prepare(self, server: Server) -> Groups:
         """Return the start weights, a trajectory of one and a synthetic set of noise."""
@@ -124,4 +126,4 @@ class DynaFed(FedAvg):
         # Adam doesn't care that this loss is C times the authors', who take the mean over classes.
         rng = server.rng("synthetic", "batches")
         distill(model, images, targets, self.finetune, rng, round=server.round)
-        return g.to(g.model_groups(model), torch.device("cpu"))
+        return g.stored(model)

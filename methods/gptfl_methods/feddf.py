@@ -16,6 +16,7 @@ the best, and distillation never stops early; far fewer steps than the authors' 
 the ensemble labels each public sample once a round, without augmentation; one architecture.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -53,6 +54,7 @@ class FedDF(FedAvg):
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PUBLIC, Need.REPLIES})
+    ablation: ClassVar[Mapping[str, object]] = {"distillation.steps": 0}
 
     weighting: Weighting = "uniform"
     distillation: Plan = Plan(
@@ -67,7 +69,7 @@ class FedDF(FedAvg):
         targets = self.ensemble(state, cohort, server, public)
         rng = server.rng("distill")
         distill(student, public, targets, self.distillation, rng, round=server.round)
-        return {**averaged, **g.to(g.model_groups(student), torch.device("cpu"))}
+        return {**averaged, **g.stored(student)}
 
     def ensemble(self, state: Groups, cohort: Cohort, server: Server, public: Samples) -> Tensor:
         """Return the softmax of the clients' mean logits on the public data, (N, C)."""

@@ -5,17 +5,18 @@ Models in Federated Learning", IJCAI 2022, arXiv 2204.12703. Client k owns the s
 k mod U; the head, of one shape for all models, is the representation layer. With s_k(x) a client's
 logits on public x and v_k their variance over classes:
 
-    up:        the server's head <- mean of the clients' heads
+    up:        the server's head <- mean of the clients'
     distil:    min CE(f(x), y) + lambda * KL(softmax(d) || softmax(f(x))) over the large model f,
                y = argmax of sum_k v_k s_k / sum_k v_k;  d the same mean over {k : argmax s_k != y}
     small:     each encoder <- mean over the cohort's clients that have it, if any
     down:      their head <- the server's
 
 Sent: a small model down, its update up; the server reads single replies. The large model is the
-task's own and alone takes a warm start. The KL term is 0 where no client disagrees.
-Differs from the paper: a re-implementation's values; means are by samples by default.
+task's own; a warm start trains all. The KL term is 0 where no client disagrees. Differs from the
+paper: a re-implementation's values; means are by samples by default.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -32,6 +33,7 @@ from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.fit import Plan, fit
 from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.method import Need, methods
+from gptfl_bench.ranges import at_least
 from gptfl_bench.server import Server
 from gptfl_methods.fedavg import FedAvg
 
@@ -57,6 +59,7 @@ class FedET(FedAvg):
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.PUBLIC, Need.REPLIES, Need.FEATURES})
+    ablation: ClassVar[Mapping[str, object]] = {"diversity": 0.0}
 
     client_models: tuple[str, ...] = ("cnn_tiny", "cnn_narrow")
     diversity: float = 0.05
@@ -66,33 +69,36 @@ class FedET(FedAvg):
         """Refuse to have no architecture and a negative weight."""
         if not self.client_models:
             raise ValueError("client_models=() must name one registered model or more")
-        if not self.diversity >= 0:
-            raise ValueError(f"diversity={self.diversity!r} must be 0 or more")
+        at_least(self, {"diversity": 0})
+
+    def architectures(self) -> tuple[str, ...]:
+        """Return the small architectures."""
+        return self.client_models
 
     def prepare(self, server: Server) -> Groups:
         """Return the large model's start and the small encoders'."""
         state = {**super().prepare(server), "small": Tree(), "small_buffers": Tree()}
         for name in self.client_models:
-            start = server.networks.variant(name).start
+            start = server.start_of(name)
             own, large = (
-                {n: [*t.shape] for n, t in _part(model, _HEAD).items()}
+                {n: [*t.shape] for n, t in g.part(model, _HEAD).items()}
                 for model in (start["model"], state["model"])
             )
             if own != large:
                 raise Refusal(
-                    f"fedet's client_models={name!r} has a head of {own}, but the server's network "
-                    f"one of {large}; choose small models whose head has the same shape."
+                    f"fedet's client_models={name!r} has a head of {own}, the server's network one "
+                    f"of {large}; choose small models whose head has the same shape."
                 )
             marked = _marked(name, start)
-            state["small"] |= _part(marked["model"], f"{name}/")
-            state["small_buffers"] |= marked["buffers"]
+            state["small"] |= g.part(marked["model"], f"{name}/")
+            state["small_buffers"] |= marked.get("buffers", {})
         return state
 
     def downlink(self, state: Groups, client_id: int) -> Groups:
         """Return the client's encoder and the server's head."""
-        mark = f"{self._architecture(client_id)}/"
-        encoder, buffers = (_part(state.get(n, {}), mark) for n in ("small", "small_buffers"))
-        return {"model": encoder | _part(state["model"], _HEAD), "buffers": buffers}
+        mark = self._architecture(client_id) + "/"
+        encoder, buffers = (g.part(state.get(n, {}), mark) for n in ("small", "small_buffers"))
+        return {"model": encoder | g.part(state["model"], _HEAD), "buffers": buffers}
 
     def client_update(self, received: Groups, client: Client) -> Groups:
         """Return the update of the small model."""
@@ -106,13 +112,12 @@ class FedET(FedAvg):
     def aggregate(self, state: Groups, cohort: Cohort, server: Server) -> Groups:
         """Return the state after transfer up, distillation and the encoders' means."""
         mean = cohort.mean("delta", self.weighting)
-        head = {name: tensor + mean[name] for name, tensor in _part(state["model"], _HEAD).items()}
+        head = {name: tensor + mean[name] for name, tensor in g.part(state["model"], _HEAD).items()}
         model = server.new_model({**state, "model": state["model"] | head})
         labels, diverse = consensus(self.ensemble(state, cohort, server))
 
         def loss(net: nn.Module, x: Tensor, row: Tensor) -> Tensor:
             logits = net(x)
-            # Rows of zeros, where no client disagrees, add nothing.
             divergence = F.kl_div(logits.log_softmax(1), diverse[row], reduction="batchmean")
             return F.cross_entropy(logits, labels[row]) + self.diversity * divergence
 
@@ -120,8 +125,7 @@ class FedET(FedAvg):
         fit(model, public, self.distillation, rng, round=server.round, loss=loss)
         small = {n: t + mean[n] if n in mean else t for n, t in state.get("small", {}).items()}
         buffers = state.get("small_buffers", {}) | cohort.mean("buffers", self.weighting)
-        state = {**state, **g.to(g.model_groups(model), torch.device("cpu"))}
-        return {**state, "small": small, "small_buffers": buffers}
+        return {**state, **g.stored(model), "small": small, "small_buffers": buffers}
 
     def ensemble(self, state: Groups, cohort: Cohort, server: Server) -> Tensor:
         """Return the logits of the cohort's models on the public samples, (m, N, C)."""
@@ -135,10 +139,6 @@ class FedET(FedAvg):
 
     def _architecture(self, client_id: int) -> str:
         return self.client_models[client_id % len(self.client_models)]
-
-
-def _part(tree: Tree, start: str) -> Tree:
-    return {name: tensor for name, tensor in tree.items() if name.startswith(start)}
 
 
 def _marked(name: str, groups: Groups) -> Groups:

@@ -19,6 +19,7 @@ Differs from the code: its cross-entropy is the batch mean times the mean weight
 has its own weight as in the paper; sides that four does not divide are met by interpolation.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,11 +29,11 @@ from torch.nn import functional as F
 
 from gptfl_bench import groups as g
 from gptfl_bench.distill import distill
-from gptfl_bench.errors import Refusal
 from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
-from gptfl_bench.method import Need, methods
+from gptfl_bench.method import Generates, Need, methods
+from gptfl_bench.ranges import above_zero, at_least
 from gptfl_bench.server import Server
 from gptfl_bench.task import Samples
 from gptfl_methods._generators import diversity_loss, fresh, kept, restored, teachers
@@ -48,6 +49,7 @@ DECAY = 0.998
     title="Average fine-tuned on images that a generator makes",
     source="Zhang et al., CVPR 2022, arXiv 2203.09249",
     year=2022,
+    needs="images",
 )
 @dataclass(frozen=True)
 class FedFtg(FedAvg):
@@ -64,7 +66,9 @@ class FedFtg(FedAvg):
         diversity_weight: Factor of the diversity, 0 or more.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.REPLIES, Need.IMAGES})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.REPLIES, Need.IMAGES, Need.IMAGE_SHAPE})
+    generates = (Generates("images", during_fl=True, at="server"),)
+    ablation: ClassVar[Mapping[str, object]] = {"iterations": 0}
 
     iterations: int = 10
     passes: int = 1
@@ -77,22 +81,13 @@ class FedFtg(FedAvg):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        least = {"iterations": 0, "passes": 0, "noise": 1, "width": 1}
-        for field, low in {**least, "label_weight": 0, "diversity_weight": 0}.items():
-            if not getattr(self, field) >= low:
-                raise ValueError(f"{field}={getattr(self, field)!r} must be {low} or more")
-        if not self.generator_lr > 0:
-            raise ValueError(f"generator_lr={self.generator_lr!r} must be more than 0")
+        at_least(self, {"iterations": 0, "passes": 0, "noise": 1, "width": 1})
+        at_least(self, {"label_weight": 0, "diversity_weight": 0})
+        above_zero(self, "generator_lr")
 
     def prepare(self, server: Server) -> Groups:
         """Return the start weights and a generator."""
-        shape = server.input_shape
-        if len(shape) != 3:
-            raise Refusal(
-                f"fedftg makes images (channels, height, width), not samples of shape {shape}; "
-                "leave it out."
-            )
-        sizes = (self.noise, self.width, server.num_classes, shape)
+        sizes = (self.noise, self.width, server.num_classes, server.input_shape)
         generator = fresh(lambda: ImageGenerator(*sizes), server.seed)
         return {**super().prepare(server), "generator": kept(generator)}
 
@@ -132,7 +127,7 @@ class FedFtg(FedAvg):
             # A mean over classes too is what targets that sum to 1 / C amount to.
             targets = (weights[:, :, None] * soft).sum(0) / server.num_classes
             distill(student, Samples(x, y), targets, self.student, rng, server.round)
-        tuned = g.to(g.model_groups(student), torch.device("cpu"))
+        tuned = g.stored(student)
         if not cohort.sum("buffers"):
             # Where statistics don't travel, the server's stay as the buffer policy has them.
             tuned["buffers"] = averaged["buffers"]

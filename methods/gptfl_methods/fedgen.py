@@ -12,13 +12,12 @@ arXiv 2105.10056. With g(eps, y) the generator, h a network's head, t = round - 
 
 Sent: model and generator down (its statistics too); update and C label counts up. The server keeps
 the generator's Adam. Followed is the released code, whose third client term is not in the paper;
-its unused CIFAR entry has noise 64 and hidden 512. It counts drawn labels, not held ones.
-
-Differs from the code: the generator is sent and counted; a factor of 0 stays 0; statistics of batch
-normalisation follow the buffer policy.
+its unused CIFAR entry has noise 64 and hidden 512. It counts drawn labels, not held ones. Differs:
+the generator is sent and counted; a factor of 0 stays 0; statistics follow the buffer policy.
 """
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,7 +28,8 @@ from torch.nn import functional as F
 from gptfl_bench import groups as g
 from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.groups import Groups
-from gptfl_bench.method import Need, methods
+from gptfl_bench.method import Generates, Need, methods
+from gptfl_bench.ranges import above_zero, at_least
 from gptfl_bench.server import Server
 from gptfl_methods._feature_generator import FeatureGenerator, no_moments, revived, train
 from gptfl_methods._generators import fresh, kept, teachers
@@ -43,7 +43,7 @@ DECAY = 0.98  # a round, of alpha, beta and the generator's step size
     title="Clients guided by a generator of features",
     source="Zhu et al., ICML 2021, arXiv 2105.10056",
     year=2021,
-    needs="a network with an encoder and a head",
+    needs="images; a network with an encoder and a linear head",
 )
 @dataclass(frozen=True)
 class FedGen(FedAvg):
@@ -62,6 +62,8 @@ class FedGen(FedAvg):
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.REPLIES, Need.FEATURES, Need.IMAGES})
+    generates = (Generates("features of the network", during_fl=True, at="client"),)
+    ablation: ClassVar[Mapping[str, object]] = {"alpha": 0.0, "beta": 0.0}
 
     alpha: float = 1.0
     beta: float = 1.0
@@ -74,12 +76,9 @@ class FedGen(FedAvg):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        least = {"alpha": 0, "beta": 0, "guided_steps": 0, "noise": 1, "hidden": 1}
-        for field, low in {**least, "batch_size": 2, "generator_steps": 0}.items():
-            if not getattr(self, field) >= low:
-                raise ValueError(f"{field}={getattr(self, field)!r} must be {low} or more")
-        if not self.generator_lr > 0:
-            raise ValueError(f"generator_lr={self.generator_lr!r} must be more than 0")
+        at_least(self, dict.fromkeys(("alpha", "beta", "guided_steps", "generator_steps"), 0))
+        at_least(self, {"noise": 1, "hidden": 1, "batch_size": 2})
+        above_zero(self, "generator_lr")
 
     def prepare(self, server: Server) -> Groups:
         """Return the start weights, a generator and its optimizer's moments."""

@@ -15,8 +15,9 @@ Sent: as FedAvg. The server keeps m and v; buffers are averaged as in FedAvg.
 from zero, bias corrected), which FedML, FedAudio and the code released with GPT-FL use.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from gptfl_bench import groups as g
 from gptfl_bench.federation import Cohort
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import methods
+from gptfl_bench.ranges import above_zero
 from gptfl_bench.server import Server
 from gptfl_methods.fedavg import FedAvg
 
@@ -49,6 +51,13 @@ class FedOpt(FedAvg):
         variant: As in the paper, or as ``torch.optim.Adam`` does.
     """
 
+    ablation: ClassVar[Mapping[str, object]] = {
+        "optimizer": "momentum",
+        "beta1": 0.0,
+        "server_lr": 1.0,
+        "variant": "paper",
+    }
+
     optimizer: Literal["momentum", "adagrad", "adam", "yogi"] = "adam"
     server_lr: float = 0.01
     beta1: float = 0.9
@@ -58,9 +67,7 @@ class FedOpt(FedAvg):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        for field in ("server_lr", "tau"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"{field}={getattr(self, field)!r} must be more than 0")
+        above_zero(self, "server_lr", "tau")
         for field in ("beta1", "beta2"):
             if not 0 <= getattr(self, field) < 1:
                 raise ValueError(f"{field}={getattr(self, field)!r} must be in [0, 1)")

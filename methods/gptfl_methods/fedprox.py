@@ -9,13 +9,16 @@ Sent: as FedAvg. The term's gradient, mu * (y - x), is added before clipping and
 are left out of it. Differs from the paper: no stragglers with partial work.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
 from gptfl_bench.federation import Client
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import methods
+from gptfl_bench.ranges import at_least
 from gptfl_methods.fedavg import FedAvg
 
 
@@ -34,12 +37,13 @@ class FedProx(FedAvg):
             0.001, 0.01, 0.1, 0.5 and 1.
     """
 
+    ablation: ClassVar[Mapping[str, object]] = {"mu": 0.0}
+
     mu: float = 0.01
 
     def __post_init__(self) -> None:
         """Refuse a negative strength."""
-        if not self.mu >= 0:
-            raise ValueError(f"mu={self.mu!r} must be 0 or more")
+        at_least(self, {"mu": 0})
 
     def correct_gradients(self, model: nn.Module, received: Groups, client: Client) -> None:
         """Add the gradient of the proximal term."""

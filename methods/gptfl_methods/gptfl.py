@@ -13,15 +13,15 @@ Differs from the released code: samples carry their label explicitly instead of 
 label discovery runs, and no ImageNet weights are loaded.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
 from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
-from gptfl_bench.method import Method, Need, methods
+from gptfl_bench.method import Generates, Method, Need, methods
 from gptfl_bench.server import Server
 from gptfl_methods.fedavg import FedAvg
 
@@ -44,6 +44,7 @@ class GptFl(Method):
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GENERATOR})
+    generates = (Generates("samples of a pre-trained generator", during_fl=False, at="server"),)
 
     inner: Method = FedAvg()
     pretrain: Plan = Plan(epochs=20, lr=1e-3, optimizer="adamw", weight_decay=0.1)
@@ -51,6 +52,14 @@ class GptFl(Method):
     def requires(self) -> frozenset[Need]:
         """Return its own needs and those of the wrapped method."""
         return self.needs | self.inner.requires()
+
+    def generated(self) -> tuple[Generates, ...]:
+        """Return what it generates itself and what the wrapped method does."""
+        return self.generates + self.inner.generated()
+
+    def ablated(self) -> Self:
+        """Return the same start of the wrapped method without what sets that apart."""
+        return replace(self, inner=self.inner.ablated())
 
     def network(self, template: nn.Module) -> nn.Module:
         """As the wrapped method."""
@@ -61,6 +70,10 @@ class GptFl(Method):
         names = server.discover_labels()
         data, data_key = server.synthetic(names)
         server.start = server.pretrain(data, data_key, self.pretrain)
+        server.small_starts = {
+            name: server.pretrain(data, data_key, self.pretrain, name)
+            for name in self.inner.architectures()
+        }
         return self.inner.prepare(server)
 
     def once(self, state: Groups, server: Server) -> Groups:

@@ -18,6 +18,7 @@ where the authors' code compares with a random network. Only this method has the
 where the authors give it to all they compare; ``projection = 0`` compares the task's own features.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
@@ -31,6 +32,7 @@ from gptfl_bench.fit import FitResult
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Need, methods
 from gptfl_bench.network import Network, has_features
+from gptfl_bench.ranges import above_zero, at_least
 from gptfl_methods.fedavg import FedAvg
 
 
@@ -39,7 +41,7 @@ from gptfl_methods.fedavg import FedAvg
     title="FedAvg with a model-contrastive loss",
     source="Li et al., CVPR 2021, arXiv 2103.16257",
     year=2021,
-    needs="a network with an encoder and a head",
+    needs="images; a network with an encoder and a linear head",
 )
 @dataclass(frozen=True)
 class Moon(FedAvg):
@@ -52,7 +54,8 @@ class Moon(FedAvg):
         projection: Outputs of the projection head; 0 leaves the task's network as it is.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES})
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES, Need.IMAGES})
+    ablation: ClassVar[Mapping[str, object]] = {"mu": 0.0}
 
     mu: float = 1.0
     temperature: float = 0.5
@@ -60,23 +63,14 @@ class Moon(FedAvg):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        for field in ("mu", "projection"):
-            if not getattr(self, field) >= 0:
-                raise ValueError(f"{field}={getattr(self, field)!r} must be 0 or more")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature={self.temperature!r} must be more than 0")
+        at_least(self, {"mu": 0, "projection": 0})
+        above_zero(self, "temperature")
 
     def network(self, template: nn.Module) -> nn.Module:
-        """Return the task's network with the projection head at the end of its encoder.
-
-        Raises:
-            ValueError: If the head is not linear.
-        """
+        """Return the task's network with the projection head at the end of its encoder."""
         if not self.projection or not has_features(template):
             return template
         network = cast(Network, template)
-        if not isinstance(network.head, nn.Linear):
-            raise ValueError(f"projection={self.projection} needs a linear head")
         features, classes = network.head.in_features, network.head.out_features
         network.encoder = nn.Sequential(
             network.encoder,

@@ -24,6 +24,7 @@ from gptfl_bench import groups as g
 from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.method import methods
+from gptfl_bench.ranges import above_zero
 from gptfl_bench.server import Server
 from gptfl_methods.fedavg import FedAvg
 
@@ -48,8 +49,7 @@ class Scaffold(FedAvg):
 
     def __post_init__(self) -> None:
         """Refuse local training from whose result option II can't read a mean gradient."""
-        if not self.server_lr > 0:
-            raise ValueError(f"server_lr={self.server_lr!r} must be more than 0")
+        above_zero(self, "server_lr")
         plan = self.plan
         plain = plan.optimizer == "sgd" and plan.momentum == 0 and plan.weight_decay == 0
         if self.option == "II" and not plain:

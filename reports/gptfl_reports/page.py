@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 from gptfl_bench.records import Cell
 from gptfl_reports import curves
+from gptfl_reports.ablations import ablation_tables
 from gptfl_reports.leaderboard import Leaderboard
 from gptfl_reports.rounds import round_tables
+from gptfl_reports.table1 import observed, table1
 from gptfl_reports.tables import Table
 
 
@@ -16,6 +18,7 @@ class Section:
 
     board: Table
     rounds: Table
+    ablations: Table
     figure: str
 
 
@@ -38,9 +41,9 @@ def page(board: Leaderboard, cells: Sequence[Cell], name: str) -> str:
         for panel in drawn
     }
     sections = [
-        Section(table, rounds, figures.get(ranking.task.title, ""))
-        for ranking, table, rounds in zip(
-            board.rankings, board.tables, round_tables(board), strict=True
+        Section(table, rounds, ablations, figures.get(ranking.task.title, ""))
+        for ranking, table, rounds, ablations in zip(
+            board.rankings, board.tables, round_tables(board), ablation_tables(board), strict=True
         )
     ]
     environment = Environment(
@@ -55,6 +58,7 @@ def page(board: Leaderboard, cells: Sequence[Cell], name: str) -> str:
     return environment.get_template("page.html.j2").render(
         name=name,
         sections=sections,
+        table1=table1(observed(cells)),
         stamp=next((s.board.stamp for s in sections if s.board.stamp), ""),
         all_quick=all(s.board.stamp for s in sections),
         cells=len(cells),

@@ -5,9 +5,11 @@ from pathlib import Path
 from gptfl_bench.errors import UsageError
 from gptfl_bench.records import read_cells
 from gptfl_reports import curves
+from gptfl_reports.ablations import ablations_csv, ablations_markdown
 from gptfl_reports.leaderboard import leaderboard, to_csv, to_latex, to_markdown
 from gptfl_reports.page import page
 from gptfl_reports.rounds import rounds_csv, rounds_markdown
+from gptfl_reports.table1 import observed, table1_csv, table1_markdown
 
 
 def write_report(run_folder: Path, out: Path) -> list[Path]:
@@ -32,6 +34,10 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
         "leaderboard.tex": to_latex(board),
         "rounds.md": rounds_markdown(board),
         "rounds.csv": rounds_csv(board),
+        "ablations.md": ablations_markdown(board),
+        "ablations.csv": ablations_csv(board),
+        "table1.md": table1_markdown(observed(cells)),
+        "table1.csv": table1_csv(observed(cells)),
         "curves.csv": curves.curves_csv(drawn),
         "index.html": page(board, cells, run_folder.resolve().name),
     }

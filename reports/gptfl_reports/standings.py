@@ -98,7 +98,7 @@ def _standing(entrant: Entrant, base: Entrant | None) -> Standing:
     starts = [cell.value(e) for cell in cells for e in cell.evaluations if e.round == 0]
     versus = None
     if base is not None and base is not entrant:
-        versus = paired(_by_seed(entrant), _by_seed(base))
+        versus = paired(by_seed(entrant), by_seed(base))
     return Standing(
         entrant=entrant,
         n=len(cells),
@@ -120,11 +120,18 @@ def _standing(entrant: Entrant, base: Entrant | None) -> Standing:
     )
 
 
-def _by_seed(entrant: Entrant) -> dict[object, float]:
-    """Return the finished values by what pairs them: the seed, and the partition it made."""
+def by_seed(
+    entrant: Entrant, pick: Callable[[Row], float | None] = lambda row: row["value_mean_last"]
+) -> dict[object, float]:
+    """Return what is picked of the finished cells by what pairs them: the seed, and the partition.
+
+    Args:
+        entrant: Whose cells.
+        pick: What of a cell; one that gives None is left out.
+    """
     values: dict[object, float] = {}
     for cell in entrant.finished:
-        value = cell.row()["value_mean_last"]
+        value = pick(cell.row())
         if value is not None:
             values[cell.record["seed"], cell.record["partition"]["sha256"]] = value
     return values

@@ -170,14 +170,14 @@ def _entrants(cells: Sequence[Cell]) -> tuple[Entrant, ...]:
     by_method: dict[str, dict[str, list[Cell]]] = {}
     for cell in sorted(cells, key=lambda c: (c.record["seed"], c.record["run_id"])):
         variants = by_method.setdefault(cell.record["method"], {})
-        key = json.dumps(_settings(cell.record), sort_keys=True)
+        key = json.dumps(settings(cell.record), sort_keys=True)
         # Cells that share seed and settings but not the id must not be averaged as if repeated.
         while any(c.record["seed"] == cell.record["seed"] for c in variants.get(key, [])):
             key += "'"
         variants.setdefault(key, []).append(cell)
     entrants: list[Entrant] = []
     for method, variants in sorted(by_method.items()):
-        apart = _differences([_settings(members[0].record) for members in variants.values()])
+        apart = differences([settings(members[0].record) for members in variants.values()])
         labels = [f"{method} ({text})" if text else method for text in apart]
         for label, members in zip(labels, variants.values(), strict=True):
             if labels.count(label) > 1:
@@ -186,7 +186,7 @@ def _entrants(cells: Sequence[Cell]) -> tuple[Entrant, ...]:
     return tuple(sorted(entrants, key=lambda entrant: entrant.label))
 
 
-def _settings(record: RunRecord) -> dict[str, str]:
+def settings(record: RunRecord) -> dict[str, str]:
     """Return what must be equal for two cells to be repetitions of one another."""
     return flat(record["config"]) | {
         "secure_aggregation": json.dumps(record["secure_aggregation"]),
@@ -194,7 +194,7 @@ def _settings(record: RunRecord) -> dict[str, str]:
     }
 
 
-def _differences(variants: Sequence[Mapping[str, str]]) -> list[str]:
+def differences(variants: Sequence[Mapping[str, str]]) -> list[str]:
     """Return for each variant its settings that are not the same in all, in a line."""
     keys = sorted({key for variant in variants for key in variant})
     keys = [key for key in keys if len({variant.get(key) for variant in variants}) > 1]

@@ -173,5 +173,5 @@ def test_a_network_without_a_head_refuses_what_needs_features(run_cell: RunCell)
     bare = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     refused = run_cell(ForFeatures(plan=PLAN), network=bare).cell.ending
     assert refused.status == "refused"
-    assert "needs a network with an encoder and a head" in refused.reason
+    assert "needs a network with an encoder and a linear head" in refused.reason
     assert run_cell(ForFeatures(plan=PLAN)).cell.ending.status == "finished"

@@ -16,6 +16,7 @@ from gptfl_bench.public import PublicSettings
 from gptfl_bench.server import Server
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedet import FedET
+from gptfl_methods.gptfl import GptFl
 
 RunCell = Callable[..., Any]
 Array = NDArray[np.float64]
@@ -172,6 +173,18 @@ def test_refuses_a_head_that_does_not_fit(
         FedET(client_models=())
     with pytest.raises(ValueError, match="diversity=-1"):
         FedET(diversity=-1)
+
+
+def test_a_warm_start_warms_all_architectures(run_cell: RunCell) -> None:
+    """Large model and small encoders differ from their cold start; the head is shared."""
+    inner = FedET(plan=PLAN)
+    warm = GptFl(inner=inner, pretrain=Plan(epochs=1, batch_size=8))
+    cold, hot = (run_cell(method, rounds=0, **CNNS) for method in (inner, warm))
+    for group in ("model", "small"):
+        for name, tensor in cold.state[group].items():
+            assert not torch.equal(hot.state[group][name], tensor), name
+    kinds = [type(event).__name__ for event in hot.untimed]
+    assert kinds.count("Pretrained") == 1 + len(inner.client_models)
 
 
 def softmax(z: Array) -> Array:

@@ -86,7 +86,7 @@ def make_cell(tmp_path: Path) -> MakeCell:
         folder: Path = run_folder / run_id
         record = _record(method, seed, run_id, len(values) - 1)
         for key, value in changes.items():
-            old = record[key]  # type: ignore[literal-required]
+            old = record.get(key)
             if isinstance(old, dict) and isinstance(value, dict):
                 value = old | value
             record[key] = value  # type: ignore[literal-required]

@@ -21,8 +21,9 @@ from gptfl_reports.rounds import milestones, rounds_csv, rounds_markdown
 MakeCell = Callable[..., Path]
 
 FILES = {
-    "curves.csv", "curves.png", "curves.svg", "index.html", "leaderboard.csv", "leaderboard.md",
-    "leaderboard.tex", "rounds.csv", "rounds.md",
+    "ablations.csv", "ablations.md", "curves.csv", "curves.png", "curves.svg", "index.html",
+    "leaderboard.csv", "leaderboard.md", "leaderboard.tex", "rounds.csv", "rounds.md",
+    "table1.csv", "table1.md",
 }  # fmt: skip
 ODD = '<script>alert("x")</script> $y$ & z'
 
@@ -196,7 +197,8 @@ def test_page_needs_nothing_from_elsewhere(odd_page: str) -> None:
 def test_page_has_captions_scopes_and_unique_ids(odd_page: str) -> None:
     tags = Page(odd_page).tags
     names = [tag for tag, _ in tags]
-    assert names.count("caption") == names.count("table") == 4
+    # A leaderboard and values by round for each of two tasks, and what methods need.
+    assert names.count("caption") == names.count("table") == 5
     assert all(attributes.get("scope") in {"row", "col"} for tag, attributes in tags if tag == "th")
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
