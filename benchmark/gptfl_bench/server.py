@@ -89,7 +89,7 @@ class Server:
     def discover_labels(self) -> list[str]:
         """Return the label names that clients tell in a counted exchange, held once in a cell."""
         if self._label_names is None:
-            self._label_names = discover_labels(self, self.labels)
+            self._label_names = discover_labels(self.federation, self.labels, self.log)
         return self._label_names
 
     def synthetic(self, labels: Sequence[str]) -> tuple[Samples, str]:

@@ -40,7 +40,7 @@ def build(make_spec: Callable[..., Any], tmp_path: Path) -> Build:
 def test_counts_are_those_of_the_clients(build: Build, tiny_task: Task) -> None:
     """Of six clients the first holds cats only and the second everything but cats."""
     server, log = build(tiny_task)
-    assert discover_labels(server, Shape()) == ["cat", "dog", "eel"]
+    assert discover_labels(server.federation, Shape(), server.log) == ["cat", "dog", "eel"]
     assert log == [LabelsDiscovered(6, {"cat": 5, "dog": 5, "eel": 5}, 0)]
     (sent,) = server.federation.channel.settle()
     assert (sent.round, sent.direction, sent.group, sent.messages) == (0, "up", "labels", 6)
@@ -50,7 +50,7 @@ def test_counts_are_those_of_the_clients(build: Build, tiny_task: Task) -> None:
 def test_a_label_no_client_holds_stays_unknown(build: Build, tiny_task: Task) -> None:
     names = ("cat", "dog", "eel", "unicorn")
     server, _ = build(replace(tiny_task, label_names=names))
-    assert discover_labels(server, Shape()) == ["cat", "dog", "eel"]
+    assert discover_labels(server.federation, Shape(), server.log) == ["cat", "dog", "eel"]
 
 
 def many(task: Task) -> Task:
@@ -64,7 +64,9 @@ def many(task: Task) -> Task:
 def test_an_overfull_table_is_doubled_and_sent_again(build: Build, tiny_task: Task) -> None:
     task = many(tiny_task)
     server, log = build(task)
-    assert discover_labels(server, Shape(capacity=1)) == sorted(task.label_names)
+    assert discover_labels(server.federation, Shape(capacity=1), server.log) == sorted(
+        task.label_names
+    )
     tries = [event for event in log if isinstance(event, LabelsDiscovered)]
     assert len(tries) > 1
     assert all(event.not_decoded > 0 for event in tries[:-1])
@@ -84,7 +86,7 @@ def test_attempts_end(
     with pytest.raises(
         Refusal, match=rf"capacity of {2 ** (ATTEMPTS - 1)}; set .*labels\.capacity"
     ):
-        discover_labels(server, Shape(capacity=1))
+        discover_labels(server.federation, Shape(capacity=1), server.log)
     assert len(log) == ATTEMPTS
     outcome = run_cell(GptFl(), task=many(tiny_task), labels=Shape(capacity=1))
     assert outcome.cell.ending.status == "refused"

@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gptfl_bench.artifacts import Artifacts
 from gptfl_bench.assemble import build_server, build_world
+from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Method
 from gptfl_bench.progress import Silent
 from gptfl_bench.server import Server
+from gptfl_bench.task import Samples
 
 
 def play_rounds(
@@ -86,6 +89,22 @@ def batches_of(
 def batches() -> Callable[..., Iterator[Tensor]]:
     """Return :func:`batches_of`."""
     return batches_of
+
+
+def local_sgd(model: nn.Module, data: Samples, plan: Plan, rng: torch.Generator) -> None:
+    """Train in double precision on a client's samples, as PyTorch's examples do."""
+    sgd = torch.optim.SGD(model.parameters(), plan.lr)
+    for rows in batches_of(len(data), rng, plan.batch_size, epochs=plan.epochs):
+        x, y = data.batch(rows)
+        sgd.zero_grad()
+        F.cross_entropy(model(x.double()), y).backward()  # type: ignore[no-untyped-call]
+        sgd.step()
+
+
+@pytest.fixture(scope="session")
+def trains_locally() -> Callable[..., None]:
+    """Return :func:`local_sgd`."""
+    return local_sgd
 
 
 class Spy(nn.Module):

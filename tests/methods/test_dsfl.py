@@ -45,7 +45,11 @@ def test_era_by_hand() -> None:
 
 
 def transcription(
-    server: Server, method: DsFl, batches: Callable[..., Any], bug: str = ""
+    server: Server,
+    method: DsFl,
+    train: Callable[..., None],
+    batches: Callable[..., Any],
+    bug: str = "",
 ) -> tuple[nn.Module, dict[int, nn.Module]]:
     """The paper's loop in double precision; returns the server's model and the clients'."""
     start = server.new_model(server.start).double()
@@ -76,13 +80,7 @@ def transcription(
             if t > 1 and bug != "clients don't distil":
                 rows = following if bug == "labels of other samples" else last
                 distil(y_k, rows, torch_rng(SEED, "distill", "round", t, "client", k))
-            sgd = torch.optim.SGD(y_k.parameters(), PLAN.lr)
-            rng = torch_rng(SEED, "batches", "round", t, "client", k)
-            for batch in batches(len(data), rng, PLAN.batch_size, epochs=PLAN.epochs):
-                x, y = data.batch(batch)
-                sgd.zero_grad()
-                F.cross_entropy(y_k(x.double()), y).backward()  # type: ignore[no-untyped-call]
-                sgd.step()
+            train(y_k, data, PLAN, torch_rng(SEED, "batches", "round", t, "client", k))
             owned[k] = y_k
             with torch.no_grad():
                 logits = y_k(u[following])
@@ -104,6 +102,7 @@ def transcription(
 def test_four_rounds(
     run_cell: RunCell,
     server_for: Callable[..., Server],
+    trains_locally: Callable[..., None],
     batches: Callable[..., Any],
     aggregation: Any,
 ) -> None:
@@ -114,7 +113,7 @@ def test_four_rounds(
     assert 3 < len(set(visits)) < len(visits), "some come again, some come late"
 
     def distance(bug: str = "") -> tuple[float, float]:
-        model, owned = transcription(server, method, batches, bug)
+        model, owned = transcription(server, method, trains_locally, batches, bug)
         pairs = [(found.state, model), *((found.clients[k], owned[k]) for k in owned)]
         gaps = [
             max(float((kept["model"][n] - t).abs().max()) for n, t in g.trainable(net).items())

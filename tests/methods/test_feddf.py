@@ -86,7 +86,11 @@ def test_ensemble_by_hand(parabola: Callable[..., Server], catches: Callable[...
 
 
 def transcription(
-    server: Server, plan: Plan, batches: Callable[..., Any], bug: str = ""
+    server: Server,
+    plan: Plan,
+    train: Callable[..., None],
+    batches: Callable[..., Any],
+    bug: str = "",
 ) -> nn.Module:
     """The paper's loop in double precision; Adam and its schedule are PyTorch's."""
     x_t = server.new_model(server.start).double()
@@ -98,13 +102,7 @@ def transcription(
         for k in cohort:
             data = server.federation.clients[k]
             y_k = copy.deepcopy(x_t)
-            sgd = torch.optim.SGD(y_k.parameters(), PLAN.lr)
-            rng = torch_rng(SEED, "batches", "round", t, "client", k)
-            for rows in batches(len(data), rng, PLAN.batch_size, epochs=PLAN.epochs):
-                x, y = data.batch(rows)
-                sgd.zero_grad()
-                F.cross_entropy(y_k(x.double()), y).backward()  # type: ignore[no-untyped-call]
-                sgd.step()
+            train(y_k, data, PLAN, torch_rng(SEED, "batches", "round", t, "client", k))
             teachers.append(y_k)
             sizes.append(len(data) if bug == "weights by samples" else 1)
         with torch.no_grad():
@@ -143,14 +141,18 @@ def transcription(
 
 @pytest.mark.parametrize("plan", [SGD, ADAM], ids=["sgd", "adam"])
 def test_three_rounds(
-    run_cell: RunCell, server_for: Callable[..., Server], batches: Callable[..., Any], plan: Plan
+    run_cell: RunCell,
+    server_for: Callable[..., Server],
+    trains_locally: Callable[..., None],
+    batches: Callable[..., Any],
+    plan: Plan,
 ) -> None:
     method = FedDF(plan=PLAN, distillation=plan)
     found = run_cell(method, seed=SEED, rounds=ROUNDS, **CNN)
 
     def distance(bug: str = "") -> float:
         server = server_for(method, seed=SEED, **CNN)
-        expected = g.trainable(transcription(server, plan, batches, bug))
+        expected = g.trainable(transcription(server, plan, trains_locally, batches, bug))
         return max(float((found.state["model"][n] - t).abs().max()) for n, t in expected.items())
 
     assert distance() < 1e-5

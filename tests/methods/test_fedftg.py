@@ -296,13 +296,16 @@ def test_clients_send_what_they_hold(run_cell: RunCell, tiny_task: Task) -> None
 
 
 def test_refuses_samples_that_are_no_images(run_cell: RunCell, tiny_task: Task) -> None:
+    """Its generator makes channels, height and width; no option lifts that."""
+
     def flat(samples: Samples) -> Samples:
         return Samples(samples.x.flatten(1), samples.y)
 
     task = dataclasses.replace(tiny_task, train=flat(tiny_task.train), test=flat(tiny_task.test))
-    ending = run_cell(FedFtg(**SMALL), task=task).cell.ending
-    assert ending.status == "refused"
-    assert "not samples of shape (16,)" in ending.reason
+    for lifted in (False, True):
+        ending = run_cell(FedFtg(**SMALL), task=task, lift_conventions=lifted).cell.ending
+        assert ending.status == "refused"
+        assert "not of shape (16,)" in ending.reason
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from gptfl_bench.fit import Plan
 from gptfl_bench.method import methods
 from gptfl_bench.profile import profile
 from gptfl_bench.task import Task
-from gptfl_methods.fedftg import FedFtg
 from gptfl_methods.fedgen import FedGen
 from gptfl_methods.gptfl import GptFl
 from gptfl_methods.moon import Moon
@@ -89,16 +88,3 @@ def test_conventions_are_lifted_on_request(
     if not isinstance(method, GptFl):
         lifted = run_cell(method, task=speech, lift_conventions=True, rounds=2)
         assert lifted.cell.ending.status == "finished"
-
-
-def test_a_technical_limit_is_not_lifted(run_cell: RunCell, tiny_task: Task) -> None:
-    """FedFTG's generator makes channels, height and width, whatever the convention."""
-    flat = {
-        part: replace(getattr(tiny_task, part), x=getattr(tiny_task, part).x.flatten(1))
-        for part in ("train", "test")
-    }
-    task = replace(tiny_task, modality="speech", **flat)
-    for lifted in (False, True):
-        ending = run_cell(FedFtg(plan=PLAN), task=task, lift_conventions=lifted).cell.ending
-        assert ending.status == "refused"
-    assert "not of shape (16,)" in ending.reason
