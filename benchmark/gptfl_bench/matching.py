@@ -120,8 +120,7 @@ class Matching:
         model.train()
         for _ in range(self.outer_steps):
             first, target = _segment(trajectory, rng, device)
-            reached = self.train(model, first, data, rng)
-            loss = _distance(reached, target) / _distance(first, target).clamp(min=_TINY)
+            loss = self.outer_loss(model, first, target, data, rng)
             # Not backward(): the weights of the network would gather gradients that none reads.
             gradients = torch.autograd.grad(loss, list(data.values()))
             for tensor, gradient in zip(data.values(), gradients, strict=True):
@@ -130,6 +129,13 @@ class Matching:
             with torch.no_grad():
                 data["step"].clamp_(min=_LEAST_STEP)
         return {name: tensor.detach().cpu() for name, tensor in data.items()}
+
+    def outer_loss(
+        self, model: nn.Module, first: Tree, target: Tree, data: Tree, rng: torch.Generator
+    ) -> Tensor:
+        """Return how far from ``target`` the inner steps end, relative to where they began."""
+        reached = self.train(model, first, data, rng)
+        return _distance(reached, target) / _distance(first, target).clamp(min=_TINY)
 
     def train(self, model: nn.Module, weights: Tree, data: Tree, rng: torch.Generator) -> Tree:
         """Return the weights after the inner steps, differentiable in the tensors of ``data``."""

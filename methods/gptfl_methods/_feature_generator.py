@@ -83,8 +83,8 @@ def train(
         generator: Left in training mode.
         moments: What Adam kept in the rounds before.
         heads: From features (b, F) to logits (b, C), one a client; they stay as they are.
-        drawn: How often each client drew each label, (m, C), not all 0. One is added, so that a
-            label's weights sum to one; labels no client drew are not made.
+        drawn: How often each client drew each label, (m, C), not all 0; labels that no client
+            drew are not made.
         steps: Steps of Adam.
         batch_size: Features in a step.
         lr: Step size.
@@ -96,7 +96,7 @@ def train(
     generator.train()
     adam = _adam(generator, moments, lr)
     device = next(generator.parameters()).device
-    weights = ((1 + drawn) / (1 + drawn).sum(0)).to(device)
+    weights = label_weights(drawn).to(device)
     qualified = drawn.sum(0).nonzero()[:, 0]
     for _ in range(steps):
         y = qualified[torch.randint(len(qualified), (batch_size,), generator=rng)].to(device)
@@ -112,6 +112,16 @@ def train(
         for name, weight in generator.named_parameters()
         for key in MOMENTS
     }
+
+
+def label_weights(drawn: Tensor) -> Tensor:
+    """Return how much each client's head counts for each label, (m, C); columns sum to one.
+
+    Args:
+        drawn: How often each client drew each label, (m, C). One is added, so that a label that
+            no client drew has equal weights.
+    """
+    return (1 + drawn) / (1 + drawn).sum(0)
 
 
 def _adam(generator: nn.Module, moments: Tree, lr: float) -> torch.optim.Adam:

@@ -120,6 +120,29 @@ def test_the_synthesis_is_the_papers() -> None:
         assert (made[name] - start[name]).abs().max() > 4e-5
 
 
+def test_the_outer_loss_on_a_quadratic(parabola: Callable[..., Server]) -> None:
+    """The loss for class 0 is 1 + (w - x)^2 / 2, halved by the mean over two classes.
+
+    So a step goes w - a (w - x) / 2. From w = 0 with x = 4 and a = 1, two steps end at 4 - 4 / 4
+    = 3. The target is 2, so the outer loss is (3 - 2)^2 / (0 - 2)^2 = 1/4. With theta = x - x (1 -
+    a/2)^2 it grows by 2 (3 - 2) / 4 = 1/2 a unit of theta, which is 3/4 a unit of x and x (1 - a/2)
+    = 2 a unit of a: gradients of 3/8 and 1.
+    """
+    model = parabola([[4.0]]).new_model({})
+    first, target = ({"w": torch.tensor([w])} for w in (0.0, 2.0))
+    data = {
+        "x": torch.tensor([[4.0]], requires_grad=True),
+        "y": torch.tensor([[99.0, 0.0]]),
+        "step": torch.tensor(1.0, requires_grad=True),
+    }
+    matching = Matching(inner_steps=2, augmentations=())
+    loss = matching.outer_loss(model, first, target, data, torch_rng(0))
+    assert loss.item() == pytest.approx(1 / 4)
+    by_x, by_step = torch.autograd.grad(loss, [data["x"], data["step"]])
+    assert by_x.item() == pytest.approx(3 / 8)
+    assert by_step.item() == pytest.approx(1.0)
+
+
 def test_images_lead_along_the_course() -> None:
     """From w_0 steps on the images get nearer to w_2 than steps on the noise they started as."""
     matching = Matching(

@@ -17,7 +17,7 @@ from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.randomness import torch_rng
 from gptfl_bench.server import Server
 from gptfl_bench.task import Task
-from gptfl_methods._feature_generator import FeatureGenerator, no_moments, train
+from gptfl_methods._feature_generator import FeatureGenerator, label_weights, no_moments, train
 from gptfl_methods._generators import diversity_loss, fresh
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedgen import FedGen
@@ -91,6 +91,18 @@ class Recorder(FeatureGenerator):
     def sample(self, y: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         self.asked = [*getattr(self, "asked", []), *y.tolist()]
         return super().sample(y, rng)
+
+
+def test_label_weights_by_hand() -> None:
+    """Client 0 drew label 0 three times, client 1 once: (1 + 3) / (4 + 2) and (1 + 1) / 6.
+
+    Label 1 was drawn by client 1 alone, five times: 1 / 7 and 6 / 7. Nobody drew label 2, whose
+    weights are equal, for counts start at one.
+    """
+    weights = label_weights(torch.tensor([[3, 0, 0], [1, 5, 0]]))
+    expected = torch.tensor([[4 / 6, 1 / 7, 1 / 2], [2 / 6, 6 / 7, 1 / 2]])
+    torch.testing.assert_close(weights, expected)
+    torch.testing.assert_close(weights.sum(0), torch.ones(3))
 
 
 def test_only_drawn_labels_are_made() -> None:
