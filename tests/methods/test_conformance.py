@@ -357,7 +357,8 @@ def test_only_declared_methods_see_single_clients(run_cell: RunCell, name: str) 
     saw = run_cell(make(name), rounds=4).cell.row()["server_saw_clients"]
     assert saw is declared
     if name in methods.names():
-        assert {row[0]: row[2] for row in listing.profiles()}[name] is saw
+        known = {row[0]: row[2] for row in listing.profiles()}
+        assert known[name] is saw, "write what was observed into conf/observed.csv"
 
 
 @dataclasses.dataclass(frozen=True)

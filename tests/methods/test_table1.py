@@ -30,12 +30,12 @@ def test_the_observed_column() -> None:
 
 def test_every_difference_from_the_paper_is_explained_and_nothing_else() -> None:
     differing = set()
-    for row in map(lambda r: Facts(*r), listing.profiles()):
+    for row in (Facts(*values) for values in listing.profiles()):
         ours = {**row.profile, SECURE: row.secure}
-        if any(ours[key] != value for key, value in published()[row.method].items()):
+        if any(ours[key] != value for key, value in published().get(row.method, {}).items()):
             differing.add(row.method)
     assert differing == EXPLAINED.keys()
-    assert published().keys() == set(methods.names())
+    assert published().keys() <= set(methods.names())
 
 
 def test_a_wrapper_adds_what_it_wraps() -> None:
