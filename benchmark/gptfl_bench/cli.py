@@ -27,6 +27,12 @@ examples:
 """
 
 
+METHODS_HELP = (
+    "names with commas: all (default), gptfl+X warm-starts X, X-ablated leaves out what sets X "
+    "apart, ablations does so for all"
+)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence."""
 
@@ -106,7 +112,7 @@ def _seeds(text: str) -> list[int]:
 
 def _arrange_run(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--methods", default="all", metavar="M,..", help="names with commas, or all (default)")
+    add("--methods", default="all", metavar="M,..", help=METHODS_HELP)
     add("--dataset", default="digits", metavar="D", help="data set (default: digits)")
     add("--preset", default="default", metavar="P", help="quick, default, cpu or paper")
     add("--seeds", default="0,1,2", metavar="S,..", help="seeds with commas (default: 0,1,2)")

@@ -77,6 +77,9 @@ def plan(
             chosen[_object_name(item, chosen)] = item
     if not chosen:
         raise UsageError("no method is named; choose from " + ", ".join(methods.names()) + ".")
+    for method in chosen.values():
+        for architecture in method.architectures():
+            models.get(architecture)
     cells = tuple(
         CellSpec(name, method, seed, dataset, preset, settings, network)
         for name, method in chosen.items()

@@ -53,6 +53,10 @@ class GptFl(Method):
         """Return its own needs and those of the wrapped method."""
         return self.needs | self.inner.requires()
 
+    def architectures(self) -> tuple[str, ...]:
+        """As the wrapped method."""
+        return self.inner.architectures()
+
     def generated(self) -> tuple[Generates, ...]:
         """Return what it generates itself and what the wrapped method does."""
         return self.generates + self.inner.generated()

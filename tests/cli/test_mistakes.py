@@ -20,6 +20,8 @@ MISTAKES = [
     ("run --methods scaffold-ablated", "'scaffold'", "fedavg"),
     ("run --methods gptfl-ablated", "'fedavg'", "gptfl+X with X"),
     ("run --methods dsfl methods.dsfl.temperature=0", "temperature=0", "more than 0"),
+    ("run methods.fedet.client_models=[cnn_tny]", "'cnn_tny'", "cnn_tiny"),
+    ("run methods.fedet.client_models=[]", "client_models", "one registered model or more"),
     ("run public.source=non", "'non'", "'held_out'"),
     ("run --methods ,", "no method", "fedavg"),
     ("run --dataset digts", "'digts'", "digits"),
