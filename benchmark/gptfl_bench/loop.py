@@ -233,7 +233,8 @@ def _clear(folder: Path) -> None:
 
 
 def _record(spec: CellSpec, world: World, command: str) -> records.RunRecord:
-    settings, task, start = spec.settings, world.task, world.networks.start
+    settings, task = spec.settings, world.task
+    parameters, buffers = world.networks.task_size
     source, sha256 = provenance.method_source(spec.method)
     wanted = asdict(settings)
     if not spec.uses_synthetic:
@@ -262,8 +263,9 @@ def _record(spec: CellSpec, world: World, command: str) -> records.RunRecord:
         },
         model={
             "name": settings.model if spec.network is None else type(spec.network).__name__,
-            "parameters": g.scalars(start["model"]),
-            "buffers": g.scalars(start["buffers"]),
+            "parameters": parameters,
+            "buffers": buffers,
+            "method_parameters": g.scalars(world.networks.start["model"]),
         },
         preset={"name": spec.preset, "quick": settings.quick, "search": settings.search},
         rounds=settings.rounds,

@@ -19,6 +19,9 @@ class Networks:
     Args:
         template: A network whose weights are the start of every method.
         device: Where networks live.
+        variant: Makes networks of another registered architecture.
+        task_size: Parameters and buffer scalars of the task's network, where a method made another
+            network of it.
     """
 
     def __init__(
@@ -26,11 +29,13 @@ class Networks:
         template: nn.Module,
         device: torch.device,
         variant: "Callable[[str], Networks] | None" = None,
+        task_size: tuple[int, int] | None = None,
     ) -> None:
         self._template = template.to(device)
         self._make_variant = variant
         self._variants: dict[str, Networks] = {}
-        self.start: Groups = g.to(g.model_groups(self._template), torch.device("cpu"))
+        self.start: Groups = g.stored(self._template)
+        self.task_size = task_size or _size(self._template)
         self.device = device
 
     @classmethod
@@ -67,7 +72,9 @@ class Networks:
                 if isinstance(factory, nn.Module)
                 else factory(input_shape, num_classes, **settings)
             )
-            return cls(adapt(template), device, variant)
+            # Taken before a method changes it in place.
+            size = _size(template)
+            return cls(adapt(template), device, variant, size)
 
     def variant(self, architecture: str) -> "Networks":
         """Return networks of another registered architecture for the same task and seed.
@@ -130,6 +137,11 @@ class Networks:
         self._template.eval()
         out: Tensor = torch.func.functional_call(self._template, tensors, (x,))
         return out
+
+
+def _size(network: nn.Module) -> tuple[int, int]:
+    """Return the numbers of trainable scalars and of scalars in buffers."""
+    return g.scalars(g.trainable(network)), g.scalars(g.buffers(network))
 
 
 def _twin(module: nn.Module, memo: dict[int, object]) -> nn.Module:

@@ -89,11 +89,12 @@ class PartitionRecord(TypedDict):
 
 
 class ModelRecord(TypedDict):
-    """The network, in scalars."""
+    """The task's network in scalars, and the one a method made of it; older records lack that."""
 
     name: str
     parameters: int
     buffers: int
+    method_parameters: NotRequired[int]
 
 
 class PresetRecord(TypedDict):

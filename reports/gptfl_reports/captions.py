@@ -17,12 +17,23 @@ def caption(task: TaskGroup) -> tuple[str, ...]:
         f"{data['evaluated_on']}, metric {record['metric']} in percent.{note}",
         f"Partition: {sharing(record)}; SHA-256 {_fingerprints(task)}.",
         f"Model: {model['name']} with {model['parameters']:,} parameters and "
-        f"{model['buffers']:,} buffer scalars.",
+        f"{model['buffers']:,} buffer scalars.{_other_networks(task)}",
         f"Budget: {record['rounds']} rounds of {record['cohort_size']} of "
         f"{record['num_clients']} clients.{_plan(task)}",
         f"Preset: {record['preset']['name']}; rates from {_searches(task)}.",
         "Target: none." if target is None else f"Target: {100 * target:g} percent.",
     )
+
+
+def _other_networks(task: TaskGroup) -> str:
+    """Return the sizes of networks that methods made of the task's, if any."""
+    other = []
+    for entrant in task.entrants:
+        model = entrant.cells[0].record["model"]
+        own = model.get("method_parameters", model["parameters"])
+        if own != model["parameters"]:
+            other.append(f"{entrant.label} {own:,}")
+    return f" With parts of its own: {', '.join(other)}." if other else ""
 
 
 def _fingerprints(task: TaskGroup) -> str:

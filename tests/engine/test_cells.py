@@ -57,7 +57,8 @@ def test_what_is_written(run_cell: RunCell, tiny_task: Task) -> None:
     assert (record["method"], record["seed"], record["rounds"]) == ("fedavg", 4, 3)
     assert record["dataset"]["sha256"] == tiny_task.train.checksum()
     assert (record["dataset"]["train"], record["dataset"]["test"]) == (60, 30)
-    assert record["model"] == {"name": "linear", "parameters": 51, "buffers": 0}
+    size = {"parameters": 51, "buffers": 0, "method_parameters": 51}
+    assert record["model"] == {"name": "linear", **size}
     assert record["partition"]["sizes"] == [3, 5, 8, 11, 14, 19]
     assert record["config"]["method"] == json.loads(json.dumps(asdict(METHOD)))
     partition = json.loads((cell.folder.parent / record["partition"]["file"]).read_text())

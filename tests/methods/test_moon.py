@@ -232,6 +232,13 @@ def test_projection_stands_between_encoder_and_classifier(
     assert all(torch.equal(without[name], tensor) for name, tensor in plain.items())
 
 
+def test_the_task_stays_the_same(run_cell: RunCell) -> None:
+    """The record has the task's network, which all methods share, and the one with the head."""
+    model = run_cell(Moon(plan=PLAN, projection=7), rounds=0).cell.record["model"]
+    assert model["parameters"] == 16 * 3 + 3
+    assert model["method_parameters"] == (16 * 16 + 16) + (16 * 7 + 7) + (7 * 3 + 3)
+
+
 def test_warm_start_is_trained_with_the_projection_head(run_cell: RunCell, tmp_path: Path) -> None:
     """Its weights are not mistaken for those of another architecture in the shared cache."""
     pretrain = Plan(epochs=1, batch_size=8)
