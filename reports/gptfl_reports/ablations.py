@@ -13,9 +13,8 @@ from gptfl_reports.leaderboard import Leaderboard
 from gptfl_reports.spread import Spread, paired
 from gptfl_reports.standings import Ranking, Standing, by_seed
 from gptfl_reports.tables import Column, Entry, Table, csv_text, markdown
-from gptfl_reports.tasks import differences, settings
+from gptfl_reports.tasks import ABLATED, differences, settings
 
-ABLATED = "-ablated"
 _WARM = "gptfl+"
 _BASE = "fedavg"
 Seeds = Mapping[object, float]
@@ -56,7 +55,7 @@ def gains(ranking: Ranking) -> tuple[Gain, ...]:
     known = {s.entrant.label: s for s in ranking.standings}
     found = []
     for name, standing in sorted(known.items()):
-        if standing.entrant.label != standing.entrant.method or name.endswith(ABLATED):
+        if standing.entrant.label != standing.entrant.method or standing.entrant.ablated:
             continue
         without = known.get(_without(name, known))
         if without is not None and without is not standing:
@@ -117,7 +116,7 @@ def _without(name: str, known: Mapping[str, Standing]) -> str:
 
 def _gain(ours: Standing, theirs: Standing) -> Gain:
     changed = ""
-    if theirs.entrant.label.endswith(ABLATED):
+    if theirs.entrant.ablated:
         pair = [settings(s.entrant.cells[0].record) for s in (ours, theirs)]
         changed = differences(pair)[1]
     with_it, without = by_seed(ours.entrant), by_seed(theirs.entrant)

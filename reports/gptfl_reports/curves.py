@@ -60,11 +60,12 @@ class Panel:
 
 
 def panels(board: Leaderboard) -> tuple[Panel, ...]:
-    """Return the curves of every task that has any."""
+    """Return the curves of every task that has any, without ablated methods beside whole ones."""
     found: list[Panel] = []
     for ranking in board.rankings:
         curves: list[Curve] = []
-        for standing in ranking.standings:
+        whole = [s for s in ranking.standings if not s.entrant.ablated]
+        for standing in whole or ranking.standings:
             by_round: dict[int, list[float]] = {}
             for cell in standing.entrant.finished:
                 for event in cell.evaluations:

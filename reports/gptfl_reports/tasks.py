@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from gptfl_bench.records import Cell, RunRecord
 from gptfl_reports.tables import QUICK
 
+ABLATED = "-ablated"
+"""Ends the name of a method without what sets it apart; the engine's names end so."""
 _NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search"}
 """Parts of a resolved configuration that differ between cells of one entrant."""
 _LOCAL_BUDGET = ("epochs", "steps", "batch_size")
@@ -31,6 +33,11 @@ class Entrant:
     label: str
     method: str
     cells: tuple[Cell, ...]
+
+    @property
+    def ablated(self) -> bool:
+        """Whether the method runs without what sets it apart."""
+        return self.method.endswith(ABLATED)
 
     @property
     def finished(self) -> tuple[Cell, ...]:

@@ -9,6 +9,7 @@ import pytest
 
 from gptfl_bench.records import read_cells
 from gptfl_reports.ablations import ablation_tables, ablations_csv, gains, verdict
+from gptfl_reports.curves import panels
 from gptfl_reports.leaderboard import leaderboard
 from gptfl_reports.report import write_report
 
@@ -96,6 +97,16 @@ def test_two_settings_of_a_method_are_not_compared(make_cell: MakeCell, run_fold
         make_cell("moon", 0, run_id=f"moon-{mu}", config={"method": {"mu": mu}})
     (ranking,) = leaderboard(read_cells(run_folder)).rankings
     assert gains(ranking) == ()
+
+
+def test_curves_are_of_whole_methods(make_cell: MakeCell, run_folder: Path) -> None:
+    """Unless there is nothing else."""
+    make_cell("moon-ablated", 0)
+    (alone,) = panels(leaderboard(read_cells(run_folder)))
+    assert [curve.label for curve in alone.curves] == ["moon-ablated"]
+    make_cell("moon", 0)
+    (panel,) = panels(leaderboard(read_cells(run_folder)))
+    assert [curve.label for curve in panel.curves] == ["moon"]
 
 
 def test_files(make_cell: MakeCell, run_folder: Path, tmp_path: Path) -> None:
