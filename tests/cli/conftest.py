@@ -2,6 +2,7 @@
 
 import multiprocessing
 import runpy
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,12 @@ def bench(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
     return run
 
 
+def _from_a_terminal() -> None:
+    """Run the module as a shell's foreground does; background jobs are started deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    runpy.run_module("gptfl_bench", None, "__main__")
+
+
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[object]], BaseProcess]:
     """Return a function that starts ``gptfl-bench`` in a process of its own.
@@ -52,9 +59,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[object]], BaseP
     def begin(words: Sequence[object]) -> BaseProcess:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["gptfl-bench", *map(str, words)])
-            process = context.Process(
-                target=runpy.run_module, args=("gptfl_bench", None, "__main__")
-            )
+            process = context.Process(target=_from_a_terminal)
             process.start()
         return process
 
