@@ -163,7 +163,8 @@ def _table(ranking: Ranking) -> Table:
         rows.append(tuple(entries[column.key] for column in columns))
     notes = (
         "Each method against itself without what sets it apart (in brackets what was changed), "
-        "gptfl+X against X, others against FedAvg; same rates, partitions, cohorts and batches.",
+        "gptfl+X against X, others against FedAvg; same partitions, cohorts and batches.",
+        "An ablated method has the rates of the whole one; all others have their own.",
         "Differences are paired by seed, in percentage points and in rounds, mean ± sample "
         "standard deviation; rounds over seeds that reached the target in both.",
         "Yes: in every seed; no: in none. With few seeds that is no test of significance.",
