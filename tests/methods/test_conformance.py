@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import gptfl_bench
-from gptfl_bench import experiment, listing, loop
 from gptfl_bench import groups as g
+from gptfl_bench import listing, loop
 from gptfl_bench.artifacts import Artifacts
 from gptfl_bench.assemble import build_server, build_world
 from gptfl_bench.federation import Client
@@ -361,39 +361,6 @@ def test_only_declared_methods_see_single_clients(run_cell: RunCell, name: str) 
         assert known[name] is saw, "write what was observed into conf/observed.csv"
 
 
-@dataclasses.dataclass(frozen=True)
-class Nosy(methods.get("fedavg")):  # type: ignore[misc]
-    """Reads what single clients sent without saying so."""
-
-    def aggregate(self, state: Groups, cohort: Any, server: Server) -> Groups:
-        assert len(cohort.replies) == len(cohort.clients)
-        return super().aggregate(state, cohort, server)  # type: ignore[no-any-return]
-
-
-@dataclasses.dataclass(frozen=True)
-class Frank(Nosy):
-    """Says so."""
-
-    needs = frozenset({Need.REPLIES})
-
-
-@dataclasses.dataclass(frozen=True)
-class Shy(methods.get("fedavg")):  # type: ignore[misc]
-    """May read single replies and does not."""
-
-    needs = frozenset({Need.REPLIES})
-
-
-def test_reading_single_replies_must_be_declared_and_is_recorded(run_cell: RunCell) -> None:
-    with pytest.raises(RuntimeError, match=r"must declare Need\.REPLIES"):
-        run_cell(Nosy(plan=PLAN))
-    frank, shy = run_cell(Frank(plan=PLAN)), run_cell(Shy(plan=PLAN))
-    assert frank.cell.row()["server_saw_clients"] is True
-    assert shy.cell.row()["server_saw_clients"] is False
-    wrapped = dataclasses.replace(make("gptfl"), inner=Frank(plan=PLAN))  # type: ignore[call-arg]
-    assert run_cell(wrapped).cell.row()["server_saw_clients"] is True
-
-
 def test_methods_of_a_run_do_not_touch_each_other(
     tiny_task: Task, fake_generator: str, tmp_path: Path
 ) -> None:
@@ -427,15 +394,3 @@ def test_methods_of_a_run_do_not_touch_each_other(
     assert rows(every[::-1]) == together
     assert rows(["scaffold"]) == {"scaffold": together["scaffold"]}
     assert rows(["gptfl+scaffold"]) == {"gptfl+scaffold": together["gptfl+scaffold"]}
-
-
-def test_method_objects_get_names_of_their_own(tiny_task: Task) -> None:
-    plan = experiment.plan(
-        [make("fedavg"), "fedavg", make("gptfl+fedprox"), make("fedavg")],
-        tiny_task,
-        "quick",
-        [0],
-        ["model=linear", "num_clients=6"],
-    )
-    assert [c.name for c in plan.cells] == ["fedavg", "fedavg_2", "gptfl+fedprox", "fedavg_3"]
-    assert len({c.run_id for c in plan.cells}) == 4

@@ -253,37 +253,6 @@ def test_what_a_fair_comparison_needs_equal_splits_tasks(
     assert len({ranking.task.title for ranking in board.rankings}) == 2
 
 
-def test_caption_names_everything_that_moves_a_number(
-    make_cell: MakeCell, run_folder: Path
-) -> None:
-    plan = {"epochs": 2, "steps": None, "batch_size": 16}
-    for seed in (0, 1):
-        make_cell(
-            "fedavg", seed, dataset={"note": "a lossy copy."}, config={"plan": plan | {"lr": 0.1}}
-        )
-    make_cell(
-        "moon",
-        0,
-        dataset={"note": "a lossy copy."},
-        config={"plan": plan | {"lr": 0.3}},
-        model={"method_parameters": 31470},
-    )
-    text = to_markdown(leaderboard(read_cells(run_folder)))
-    for words in (
-        "Note: a lossy copy.",
-        "0ccccccccccc (seed 0), 1ccccccccccc (seed 1)",
-        "dirichlet(alpha=0.1, num_clients=20)",
-        "cnn_small with 9,930 parameters and 12 buffer scalars.",
-        "With parts of its own: moon 31,470.",
-        "2 rounds of 5 of 20 clients",
-        "batch_size=16, epochs=2.",
-        "Differs: lr 0.1 (fedavg), 0.3 (moon).",
-        "rates from grid of June",
-        "Target: 90 percent",
-    ):
-        assert words in text
-
-
 def test_metric_of_the_record_is_the_one_shown(make_cell: MakeCell, run_folder: Path) -> None:
     make_cell("fedavg", 0, (0.4,), metric="macro_f1")  # the factory's macro F1 is half
     assert "20.00 ± n/a" in to_markdown(leaderboard(read_cells(run_folder)))
