@@ -80,6 +80,8 @@ def _work(spec: CellSpec, context: loop.Context, progress: Progress | None = Non
     except UsageError:
         raise
     except Exception:
+        if not (context.out / spec.run_id / "record.json").exists():
+            raise
         return records.read_cell(context.out / spec.run_id)
 
 

@@ -84,8 +84,11 @@ def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress:
     record = _record(spec, world, context.command)
     if checkpoint is None:
         partition_file = context.out / record["partition"]["file"]
-        if not partition_file.exists():
-            write_atomically(partition_file, world.partition.to_json().encode())
+        partition_file.parent.mkdir(parents=True, exist_ok=True)
+        # Cells with the same seed share the file, and may begin at the same moment.
+        with FileLock(partition_file.parent / ".lock"):
+            if not partition_file.exists():
+                write_atomically(partition_file, world.partition.to_json().encode())
         records.write_record(folder, record)
     log = EventLog(folder / "events.jsonl", keep=checkpoint.events if checkpoint else 0)
     server = build_server(spec, world, folder, context.artifacts, log.append, progress)

@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 import gptfl_bench
@@ -130,6 +132,34 @@ def test_a_failed_cell_does_not_stop_the_others(make_spec: Any, tmp_path: Path) 
     context = loop.Context(tmp_path, Artifacts(tmp_path / "cache"))
     found = [cell.ending.status for cell in launchers.execute(specs, context)]
     assert found == ["failed", "finished"]
+
+
+def test_cells_that_begin_together_write_their_partition_in_turn(
+    run_cell: RunCell, tmp_path: Path
+) -> None:
+    """Another cell holds the file's lock; this one waits and finds what it needs."""
+    outcomes: list[Any] = []
+    (tmp_path / "partitions").mkdir()
+    with FileLock(tmp_path / "partitions" / ".lock"):
+        cell = Thread(target=lambda: outcomes.append(run_cell(METHOD, out=tmp_path)))
+        cell.start()
+        cell.join(0.3)
+        assert not list(tmp_path.glob("*/record.json"))
+    cell.join()
+    (outcome,) = outcomes
+    assert (tmp_path / outcome.cell.record["partition"]["file"]).exists()
+
+
+def test_an_error_before_the_record_is_not_hidden(
+    make_spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(loop, "write_atomically", fails)
+    context = loop.Context(tmp_path, Artifacts(tmp_path))
+    with pytest.raises(OSError, match="no space left"):
+        list(launchers.execute([make_spec(METHOD)], context))
 
 
 def test_no_rounds_is_an_evaluation_of_the_start(run_cell: RunCell) -> None:
