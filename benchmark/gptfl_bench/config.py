@@ -22,14 +22,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from gptfl_bench.errors import UsageError, unknown
 from gptfl_bench.method import Method, methods
+from gptfl_bench.records import ABLATED
 from gptfl_bench.settings import Settings
 
 T = TypeVar("T")
 Tree = dict[str, object]
 DEFAULT_INNER = "fedavg"
 """What a wrapper wraps if no method is named: ``gptfl`` is ``gptfl+fedavg``."""
-ABLATED = "-ablated"
-"""Ends the name of a method without what sets it apart: ``moon-ablated`` is MOON with mu = 0."""
 
 PRESETS = ("quick", "default", "cpu", "paper")
 

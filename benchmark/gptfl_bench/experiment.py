@@ -14,6 +14,7 @@ from gptfl_bench.errors import UsageError, unknown
 from gptfl_bench.generator import generators, prompt_writers
 from gptfl_bench.method import Method, methods
 from gptfl_bench.network import models
+from gptfl_bench.records import ABLATED
 from gptfl_bench.spec import CellSpec
 from gptfl_bench.task import Task, partitions, tasks
 
@@ -94,12 +95,12 @@ def expand(asked: Sequence[str]) -> list[str]:
     Raises:
         UsageError: If a name does not exist.
     """
-    ablated = [name + config.ABLATED for name in methods.names() if methods.get(name).ablation]
+    ablated = [name + ABLATED for name in methods.names() if methods.get(name).ablation]
     many = {"all": methods.names(), "ablations": ablated}
     names: list[str] = []
     for item in asked:
         for name in many.get(item, [item]):
-            for part in name.removesuffix(config.ABLATED).split("+"):
+            for part in name.removesuffix(ABLATED).split("+"):
                 if part not in methods.names():
                     raise unknown("method", part, [*many, *methods.names()])
             if name == f"{WRAPPER}+{config.DEFAULT_INNER}":

@@ -26,6 +26,8 @@ from gptfl_bench.events import (
 )
 
 SCHEMA = 1
+ABLATED = "-ablated"
+"""Ends the name of a method without what sets it apart: ``moon-ablated`` is MOON with mu = 0."""
 LAST_EVALUATIONS = 10
 """How many of the last evaluations ``value_mean_last`` averages."""
 

@@ -8,12 +8,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gptfl_bench.records import ABLATED
 from gptfl_reports import units
 from gptfl_reports.leaderboard import Leaderboard
 from gptfl_reports.spread import Spread, paired
 from gptfl_reports.standings import Ranking, Standing, by_seed
 from gptfl_reports.tables import Column, Entry, Table, csv_text, markdown
-from gptfl_reports.tasks import ABLATED, differences, settings
+from gptfl_reports.tasks import settings
 
 _WARM = "gptfl+"
 _BASE = "fedavg"
@@ -117,8 +118,12 @@ def _without(name: str, known: Mapping[str, Standing]) -> str:
 def _gain(ours: Standing, theirs: Standing) -> Gain:
     changed = ""
     if theirs.entrant.ablated:
-        pair = [settings(s.entrant.cells[0].record) for s in (ours, theirs)]
-        changed = differences(pair)[1]
+        whole, left = (settings(s.entrant.cells[0].record) for s in (ours, theirs))
+        changed = ", ".join(
+            f"{key.removeprefix('method.')}={value.strip(chr(34))}"
+            for key, value in left.items()
+            if whole.get(key) != value
+        )
     with_it, without = by_seed(ours.entrant), by_seed(theirs.entrant)
     reached, reached_without = (
         by_seed(s.entrant, lambda row: _rounds(row["rounds_to_target"])) for s in (ours, theirs)

@@ -11,10 +11,9 @@ from functools import cache
 from importlib.resources import files
 
 from gptfl_bench.events import RoundAggregated
-from gptfl_bench.records import Cell
+from gptfl_bench.records import ABLATED, Cell
 from gptfl_reports import units
 from gptfl_reports.tables import Column, Entry, Table, csv_text, markdown
-from gptfl_reports.tasks import ABLATED
 
 COLUMNS = {
     "external_data": "external data",

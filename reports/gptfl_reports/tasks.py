@@ -9,11 +9,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gptfl_bench.records import Cell, RunRecord
+from gptfl_bench.records import ABLATED, Cell, RunRecord
 from gptfl_reports.tables import QUICK
 
-ABLATED = "-ablated"
-"""Ends the name of a method without what sets it apart; the engine's names end so."""
 _NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search"}
 """Parts of a resolved configuration that differ between cells of one entrant."""
 _LOCAL_BUDGET = ("epochs", "steps", "batch_size")
@@ -184,7 +182,7 @@ def _entrants(cells: Sequence[Cell]) -> tuple[Entrant, ...]:
         variants.setdefault(key, []).append(cell)
     entrants: list[Entrant] = []
     for method, variants in sorted(by_method.items()):
-        apart = differences([settings(members[0].record) for members in variants.values()])
+        apart = _differences([settings(members[0].record) for members in variants.values()])
         labels = [f"{method} ({text})" if text else method for text in apart]
         for label, members in zip(labels, variants.values(), strict=True):
             if labels.count(label) > 1:
@@ -201,7 +199,7 @@ def settings(record: RunRecord) -> dict[str, str]:
     }
 
 
-def differences(variants: Sequence[Mapping[str, str]]) -> list[str]:
+def _differences(variants: Sequence[Mapping[str, str]]) -> list[str]:
     """Return for each variant its settings that are not the same in all, in a line."""
     keys = sorted({key for variant in variants for key in variant})
     keys = [key for key in keys if len({variant.get(key) for variant in variants}) > 1]

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from gptfl_bench import experiment
-from gptfl_bench.config import ABLATED, load
+from gptfl_bench.config import load
 from gptfl_bench.errors import UsageError
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import methods
+from gptfl_bench.records import ABLATED
 
 RunCell = Callable[..., Any]
 Bits = Callable[[Groups], object]
