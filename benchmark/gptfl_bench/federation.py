@@ -246,22 +246,38 @@ class Federation:
         """
         cohort = Cohort(sorted(clients), _replies=[] if self.keep_replies else None)
         for done, client_id in enumerate(cohort.clients, 1):
-            payload = outgoing(downlink(client_id), self.buffers)
-            received = g.to(self.channel.send(payload, "down", round), self.networks.device)
-            first = client_id not in self.store.versions
-            client = self._visit(client_id, round, self._hand_over(once(), first, round))
-            kept = {group: dict(tree) for group, tree in client.state.items()}
-            with isolated_torch_rng(self.seed, "client", client_id, "round", round):
-                reply = work(at_client(received, client.state, self.buffers), client)
-            if self.buffers == "local" and reply.get("buffers"):
-                client.state["buffers"] = reply["buffers"]
-            arrived = self.channel.send(outgoing(reply, self.buffers), "up", round)
-            cohort.add(arrived, len(client.data), client._fits)
-            # An empty state still tells that the client was here.
-            if client.state or kept or client.handed:
-                self.store.write(client_id, client.state, round)
+            # No name is given to what arrives: nothing of a visit must outlive it.
+            cohort.add(*self._serve(client_id, round, downlink, work, once))
             self.on_client(done, len(cohort.clients))
         return cohort
+
+    def _serve(
+        self,
+        client_id: int,
+        round: int,
+        downlink: Callable[[int], Groups],
+        work: Callable[[Groups, Client], Groups],
+        once: Callable[[], Groups],
+    ) -> tuple[Groups, int, list[FitResult]]:
+        """Return what arrives of a client's reply, its number of samples and its training runs."""
+        first = client_id not in self.store.versions
+        client = self._visit(client_id, round, self._hand_over(once(), first, round))
+        kept = {group: dict(tree) for group, tree in client.state.items()}
+
+        def receive() -> Groups:
+            payload = outgoing(downlink(client_id), self.buffers)
+            received = g.to(self.channel.send(payload, "down", round), self.networks.device)
+            return at_client(received, client.state, self.buffers)
+
+        with isolated_torch_rng(self.seed, "client", client_id, "round", round):
+            reply = work(receive(), client)
+        if self.buffers == "local" and reply.get("buffers"):
+            client.state["buffers"] = reply["buffers"]
+        arrived = self.channel.send(outgoing(reply, self.buffers), "up", round)
+        # An empty state still tells that the client was here.
+        if client.state or kept or client.handed:
+            self.store.write(client_id, client.state, round)
+        return arrived, len(client.data), client._fits
 
     def _hand_over(self, payload: Groups, first: bool, round: int) -> Groups:
         """Return what clients were handed; counted at a first visit, decoded once for all."""

@@ -170,6 +170,8 @@ def fit(
         epoch += 1
         if after_epoch is not None:
             after_epoch(epoch, mean_loss)
+    # The last gradients are as large as the network, and nobody reads them.
+    optimizer.zero_grad()
     return FitResult(step, drawn, mean_loss, lr_sum)
 
 

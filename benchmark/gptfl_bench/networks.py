@@ -34,7 +34,9 @@ class Networks:
         self._template = template.to(device)
         self._make_variant = variant
         self._variants: dict[str, Networks] = {}
-        self.start: Groups = g.stored(self._template)
+        # On the CPU the template's own tensors: they never change, and a copy takes memory.
+        own = {"model": g.trainable(self._template), "buffers": g.buffers(self._template)}
+        self.start: Groups = g.to(own, torch.device("cpu"))
         self.task_size = task_size or _size(self._template)
         self.device = device
 

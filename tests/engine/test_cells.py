@@ -259,7 +259,7 @@ def test_more_clients_than_a_cohort_can_have_is_one_sentence(run_cell: RunCell) 
 
 def test_a_model_that_does_not_fit_is_one_sentence(run_cell: RunCell, tiny_task: Task) -> None:
     with pytest.raises(UsageError, match="can't be made for samples of shape"):
-        run_cell(METHOD, model="cnn_small", model_args={"norm": "instance"})
+        run_cell(METHOD, model="cnn_small", model_args={"norm": "weight"})
 
 
 @pytest.mark.parametrize("modality", ["speech", "sound"])

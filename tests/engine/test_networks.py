@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gptfl_bench import groups as g
-from gptfl_bench.network import Network, models
+from gptfl_bench.network import models
 from gptfl_bench.networks import Networks
 
 CPU = torch.device("cpu")
@@ -103,15 +103,3 @@ def test_start_weights_depend_on_the_seed_alone(
     assert bits(Networks.build(own, (2,), 2, {}, 0, CPU).start) == bits(g.model_groups(own))
     with pytest.raises(TypeError, match="network or a factory"):
         Networks.build(3, (2,), 2, {}, 0, CPU)
-
-
-@pytest.mark.parametrize("name", models.names())
-def test_networks_are_an_encoder_and_a_linear_head(name: str) -> None:
-    model = models.get(name)((1, 28, 28), 10)
-    assert isinstance(model, Network)
-    features = model.encoder(torch.zeros(2, 1, 28, 28))
-    assert model.head(features).shape == (2, 10)
-    assert model.training
-    if name == "cnn_mcmahan":
-        # McMahan et al. state 1,663,370 parameters.
-        assert sum(p.numel() for p in model.parameters()) == 1_663_370

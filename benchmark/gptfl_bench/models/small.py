@@ -1,27 +1,10 @@
 """Small networks for CPU runs: linear, a small convolutional one, and McMahan's CNN."""
 
-from typing import Literal
-
 from torch import nn
 
+from gptfl_bench.models._norm import Norm, norm_layer
+from gptfl_bench.models._shape import image_channels
 from gptfl_bench.network import Network, models
-
-Norm = Literal["none", "group", "batch"]
-
-
-def norm_layer(norm: Norm, channels: int) -> nn.Module:
-    """Return a normalisation layer for ``channels`` feature maps.
-
-    Raises:
-        ValueError: If ``norm`` is none of ``none``, ``group``, ``batch``.
-    """
-    if norm == "group":
-        return nn.GroupNorm(min(8, channels), channels)
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    if norm != "none":
-        raise ValueError(f"norm={norm!r} must be none, group or batch")
-    return nn.Identity()
 
 
 @models.register("linear", title="One linear layer on the flattened sample")
@@ -43,7 +26,7 @@ def cnn_small(
     Raises:
         ValueError: If the sample is no image of at least 4x4.
     """
-    channels = _image_channels("cnn_small", input_shape)
+    channels = image_channels("cnn_small", input_shape, 4)
 
     def block(inside: int, outside: int) -> nn.Sequential:
         return nn.Sequential(
@@ -83,7 +66,7 @@ def cnn_tiny(input_shape: tuple[int, ...], num_classes: int, hidden: int = 64) -
 )
 def cnn_mcmahan(input_shape: tuple[int, ...], num_classes: int) -> Network:
     """Return the CNN of the FedAvg paper; 1,663,370 scalars on 28x28 grey images."""
-    channels = _image_channels("cnn_mcmahan", input_shape)
+    channels = image_channels("cnn_mcmahan", input_shape, 4)
     encoder = nn.Sequential(
         nn.Conv2d(channels, 32, 5, padding=2),
         nn.ReLU(),
@@ -96,9 +79,3 @@ def cnn_mcmahan(input_shape: tuple[int, ...], num_classes: int) -> Network:
         nn.ReLU(),
     )
     return Network(encoder, input_shape, num_classes)
-
-
-def _image_channels(model: str, input_shape: tuple[int, ...]) -> int:
-    if len(input_shape) != 3 or min(input_shape[1:]) < 4:
-        raise ValueError(f"{model} needs images of 4x4 or more, not samples of {input_shape}")
-    return input_shape[0]
