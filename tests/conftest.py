@@ -1,6 +1,8 @@
 """One thread, no network and a cache of its own for every test; a task that trains in no time."""
 
+import importlib.util
 import os
+import sys
 
 os.environ["OMP_WAIT_POLICY"] = "passive"
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -9,6 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -238,3 +241,41 @@ def parabola(tmp_path: Path, make_spec: Callable[..., CellSpec]) -> Callable[...
         return server
 
     return make
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "ci" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    # unpack_packs imports its neighbour by name.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+_script("published_layouts")
+
+
+@pytest.fixture(scope="session")
+def unpack_packs() -> ModuleType:
+    """The module ``ci/unpack_packs.py``."""
+    return _script("unpack_packs")
+
+
+@pytest.fixture(scope="session")
+def packs(unpack_packs: ModuleType) -> Callable[[str], Path]:
+    """Return what gives the folder of an unpacked pack; it skips the test if the pack is absent."""
+
+    def folder(name: str) -> Path:
+        source, target = unpack_packs.packs_folder(), unpack_packs.cache_folder()
+        try:
+            unpacked: Path = unpack_packs.unpack(name, source, target)
+        except unpack_packs.PackAbsentError as absent:
+            pytest.skip(str(absent))
+        return unpacked
+
+    return folder

@@ -9,6 +9,7 @@ import pandas as pd
 from torch import nn
 
 from gptfl_bench import experiment, launchers
+from gptfl_bench.access import Access, default_cache, default_data
 from gptfl_bench.errors import UsageError
 from gptfl_bench.launchers import Launcher
 from gptfl_bench.method import Method
@@ -26,6 +27,8 @@ def run(
     launcher: Launcher = "basic",
     force: bool = False,
     cache: str | Path | None = None,
+    data_folder: str | Path | None = None,
+    download: bool = True,
     **overrides: object,
 ) -> pd.DataFrame:
     """Run every missing cell and return one row a cell.
@@ -40,6 +43,8 @@ def run(
         launcher: Where cells run.
         force: Run finished cells again.
         cache: Folder of results that cells share.
+        data_folder: Folder in which data sets are looked for and into which they are downloaded.
+        download: Whether a data set that is not there may be downloaded.
         **overrides: Settings: ``rounds=5``, ``plan={"lr": 0.1}``, or ``**{"plan.lr": 0.1}``.
 
     Returns:
@@ -51,6 +56,11 @@ def run(
     asked = [methods] if isinstance(methods, str | Method) else list(methods)
     if isinstance(model, str):
         overrides["model"] = model
+    access = Access(
+        Path(data_folder) if data_folder is not None else default_data(),
+        Path(cache) if cache is not None else default_cache(),
+        download,
+    )
     plan = experiment.plan(
         asked,
         dataset,
@@ -58,13 +68,14 @@ def run(
         seeds,
         list(_flatten(overrides)),
         model if isinstance(model, nn.Module) else None,
+        access,
     )
     with tempfile.TemporaryDirectory() as scratch:
         context = experiment.context(
             Path(out) if out is not None else Path(scratch) / "run",
             "gptfl_bench.run",
             force,
-            Path(cache) if cache is not None else None,
+            access.cache,
         )
         cells = launchers.execute(plan.cells, context, launcher=launcher)
         return pd.DataFrame([cell.row() for cell in cells])

@@ -20,6 +20,7 @@ from gptfl_bench.progress import Progress
 from gptfl_bench.public import public_data
 from gptfl_bench.randomness import torch_rng
 from gptfl_bench.server import Server
+from gptfl_bench.settings import Settings
 from gptfl_bench.spec import CellSpec
 from gptfl_bench.synthetic import SyntheticSource
 from gptfl_bench.task import Partition, Samples, Task, partitions
@@ -59,24 +60,12 @@ def build_world(spec: CellSpec) -> World:
     device = pick_device(settings.device)
     train, evaluation = task.train, task.test
     if settings.evaluation.on == "validation":
-        share = settings.evaluation.validation_share
-        evaluation, train = _hold_out(train, share, spec.seed, "validation")
+        held_out = settings.evaluation.validation_share
+        evaluation, train = _hold_out(train, held_out, spec.seed, "validation")
     public = None
     if settings.public.source == "held_out":
         public, train = _hold_out(train, settings.public.share, spec.seed, "public")
-    recipe = settings.partition
-    groups = None
-    if task.groups is not None:
-        rows = range(len(train)) if train.indices is None else train.indices.tolist()
-        groups = [task.groups[row] for row in rows]
-    partition = partitions.get(recipe.recipe)(
-        train.labels.numpy().astype(np.int64),
-        groups,
-        num_clients=settings.num_clients,
-        seed=spec.seed if recipe.seed is None else recipe.seed,
-        alpha=recipe.alpha,
-        min_size=recipe.min_size,
-    )
+    partition = share(task, train, settings, spec.seed)
     if settings.cohort_size > len(partition.clients):
         raise UsageError(
             f"cohort_size={settings.cohort_size} is more than the {len(partition.clients)} clients "
@@ -105,6 +94,27 @@ def build_world(spec: CellSpec) -> World:
         partition,
         networks,
         device,
+    )
+
+
+def share(task: Task, train: Samples, settings: Settings, seed: int) -> Partition:
+    """Return which client holds which of ``train``, the training samples of ``task`` that are left.
+
+    Raises:
+        UsageError: If the data can't be shared as the settings ask.
+    """
+    recipe = settings.partition
+    groups = None
+    if task.groups is not None:
+        rows = range(len(train)) if train.indices is None else train.indices.tolist()
+        groups = [task.groups[row] for row in rows]
+    return partitions.get(recipe.recipe)(
+        train.labels.numpy().astype(np.int64),
+        groups,
+        num_clients=settings.num_clients,
+        seed=seed if recipe.seed is None else recipe.seed,
+        alpha=recipe.alpha,
+        min_size=recipe.min_size,
     )
 
 

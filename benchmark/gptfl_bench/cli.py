@@ -11,10 +11,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from gptfl_bench import __version__
 from gptfl_bench.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from gptfl_bench.access import Access
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -120,18 +123,35 @@ def _arrange_run(parser: argparse.ArgumentParser) -> None:
     add("--launcher", default="basic", help="basic (default), joblib or submitit")
     add("--force", action="store_true", help="run cells again that have ended")
     add("--cfg", action="store_true", help="print the resolved settings and run nothing")
-    _arrange_cache(parser)
+    _arrange_access(parser)
     add("overrides", nargs="*", metavar="key=value", help="settings, in Hydra's syntax")
 
 
-def _arrange_cache(parser: argparse.ArgumentParser) -> None:
+def _arrange_access(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder in which data sets are looked for and into which they are downloaded "
+        "(default: $GPTFL_BENCH_DATA, else the user's data folder)",
+    )
+    parser.add_argument("--no-download", action="store_true", help="never download a data set")
     parser.add_argument(
         "--cache",
         type=Path,
-        default=os.environ.get("GPTFL_BENCH_CACHE"),
         metavar="DIR",
-        help="folder of synthetic data and pre-trained models that runs share "
+        help="folder of prepared and synthetic data and pre-trained models that runs share "
         "(default: $GPTFL_BENCH_CACHE, else the user's cache folder)",
+    )
+
+
+def _access(options: argparse.Namespace) -> "Access":
+    from gptfl_bench import access
+
+    return access.Access(
+        options.data or access.default_data(),
+        options.cache or access.default_cache(),
+        download=not options.no_download,
     )
 
 
@@ -146,6 +166,7 @@ def _run(options: argparse.Namespace) -> int:
         options.preset,
         _seeds(options.seeds),
         options.overrides,
+        access=_access(options),
     )
     if options.cfg:
         print(config.as_yaml(plan.config, list(dict.fromkeys(c.name for c in plan.cells))), end="")
@@ -174,7 +195,7 @@ def _arrange_search(parser: argparse.ArgumentParser) -> None:
     add("--preset", default="default", metavar="P", help="settings that are not searched")
     add("--out", type=Path, default=Path("searches"), metavar="DIR", help="folder of the trials")
     add("--launcher", default="basic", help="basic (default), joblib or submitit")
-    _arrange_cache(parser)
+    _arrange_access(parser)
     add("overrides", nargs="*", metavar="key=value", help="settings of all trials")
 
 
@@ -187,7 +208,13 @@ def _search(options: argparse.Namespace) -> int:
     context = experiment.context(options.out, _command(), cache=options.cache)
     with progress.for_terminal() as shown:
         trials = search.search(
-            grid, options.preset, options.overrides, context, shown, options.launcher
+            grid,
+            options.preset,
+            options.overrides,
+            context,
+            shown,
+            options.launcher,
+            _access(options),
         )
     table = options.out / f"{options.dataset}.csv"
     table.write_text(search.as_csv(trials, grid.seeds), encoding="utf-8")
@@ -257,15 +284,49 @@ def _list(options: argparse.Namespace) -> int:
 
 def _arrange_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="D", help="data set")
+    add = parser.add_argument
     either = parser.add_mutually_exclusive_group()
-    either.add_argument("--verify", action="store_true", help="compare checksums")
-    either.add_argument("--prepare", action="store_true", help="say how to bring what is missing")
+    either.add_argument("--verify", action="store_true", help="read all again, compare checksums")
+    either.add_argument("--prepare", action="store_true", help="download what is missing, decode")
+    add("--partition", action="store_true", help="draw which client holds what")
+    add("--preset", default="default", metavar="P", help="quick, default, cpu or paper")
+    add("--seed", type=int, default=0, metavar="S", help="seed of the partition (default: 0)")
+    add("--out", type=Path, default=Path("partitions"), metavar="DIR", help="folder of drawings")
+    _arrange_access(parser)
+    add("overrides", nargs="*", metavar="key=value", help="settings, as of run")
 
 
 def _data(options: argparse.Namespace) -> int:
-    from gptfl_bench import datacheck
+    from gptfl_bench import config, datacheck
+    from gptfl_bench.task import tasks
 
-    print(datacheck.describe(options.dataset, verify=options.verify, prepare=options.prepare))
+    tasks.get(options.dataset)
+    settings = config.load(options.dataset, options.preset, options.overrides).settings
+    task = datacheck.load(
+        options.dataset,
+        settings.data,
+        _access(options),
+        verify=options.verify,
+        prepare=options.prepare,
+    )
+    print(datacheck.describe(task, verified=options.verify))
+    if options.partition:
+        from gptfl_bench.assemble import share
+        from gptfl_reports import holdings
+
+        partition = share(task, task.train, settings, options.seed)
+        held = holdings.Holdings(
+            f"{task.name} · {partition.describe()}",
+            task.label_names,
+            tuple(
+                tuple(row)
+                for row in partition.counts(task.train.labels.numpy(), task.num_classes).tolist()
+            ),
+            partition.fingerprint,
+        )
+        print(f"\n{holdings.summary_text(held)}")
+        for path in holdings.write(held, options.out, f"{task.name}-{partition.fingerprint[:12]}"):
+            print(path)
     return OK
 
 

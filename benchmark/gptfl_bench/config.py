@@ -6,11 +6,9 @@ user's ``key=value`` overrides do. ``methods.X`` holds a method's fields and ``w
 takes inside ``gptfl+X``; both fall back, field by field, on the level above.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass, replace
 from importlib.resources import files
-from typing import TypeVar
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -18,14 +16,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import TypeAdapter, ValidationError
 
+from gptfl_bench import loaders
 from gptfl_bench.errors import UsageError, unknown
 from gptfl_bench.method import Method, methods
 from gptfl_bench.records import ABLATED
 from gptfl_bench.settings import Settings
+from gptfl_bench.task import tasks
+from gptfl_bench.typed import build
 
-T = TypeVar("T")
 Tree = dict[str, object]
 DEFAULT_INNER = "fedavg"
 """What a wrapper wraps if no method is named: ``gptfl`` is ``gptfl+fedavg``."""
@@ -101,7 +100,7 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
     folder = dataset if (root / dataset / f"{preset}.yaml").is_file() else "any"
     if not (root / folder / f"{preset}.yaml").is_file():
         raise unknown("preset", preset, PRESETS)
-    base = _base()
+    base = _base(dataset)
     given = _check(base, overrides)
     ConfigStore.instance().store(name="base", node=base)
     try:
@@ -118,28 +117,6 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
     return Config(preset, {str(key): value for key, value in plain.items()})
 
 
-def build(kind: type[T], values: Mapping[str, object], where: str) -> T:
-    """Return ``kind(**values)`` with every type checked.
-
-    Raises:
-        UsageError: Naming the first value that does not fit.
-    """
-    adapter = TypeAdapter(kind)
-    try:
-        # Strict, so that true is no number; from JSON, where lists may fill tuples.
-        return adapter.validate_json(json.dumps(values), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join([*([where] if where else []), *(str(part) for part in first["loc"])])
-        message = first["msg"].removeprefix("Value error, ")
-        shown = (
-            ""
-            if is_dataclass(first["input"]) or isinstance(first["input"], dict)
-            else (f"={first['input']!r}")
-        )
-        raise UsageError(f"{f'{key}{shown} does not fit: ' if key else ''}{message}.") from error
-
-
 def as_yaml(config: Config, names: Sequence[str]) -> str:
     """Return the configuration as YAML with the given methods only."""
     tree = dict(config.tree)
@@ -148,8 +125,10 @@ def as_yaml(config: Config, names: Sequence[str]) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(tree))
 
 
-def _base() -> Tree:
+def _base(dataset: str) -> Tree:
     tree: Tree = asdict(Settings())
+    if dataset in tasks.names():
+        tree["data"] = loaders.options(dataset)
     names = methods.names()
     inner = [name for name in names if not _wraps(methods.get(name))]
     tree["methods"] = {name: _node(methods.get(name), "") for name in names}

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 from torch import nn
 
 from gptfl_bench import config, loop
+from gptfl_bench.access import Access, default_cache
 from gptfl_bench.artifacts import Artifacts
 from gptfl_bench.config import Config
 from gptfl_bench.errors import UsageError, unknown
@@ -41,6 +41,7 @@ def plan(
     seeds: Sequence[int],
     overrides: Sequence[str] = (),
     network: nn.Module | None = None,
+    access: Access | None = None,
 ) -> RunPlan:
     """Return the cells of a run; nothing is loaded or written.
 
@@ -53,6 +54,7 @@ def plan(
         seeds: Roots of randomness.
         overrides: ``key=value`` settings.
         network: A network in place of the one the settings name.
+        access: Where data sets may be looked for.
 
     Raises:
         UsageError: If any name or value does not fit.
@@ -82,7 +84,7 @@ def plan(
         for architecture in method.architectures():
             models.get(architecture)
     cells = tuple(
-        CellSpec(name, method, seed, dataset, preset, settings, network)
+        CellSpec(name, method, seed, dataset, preset, settings, network, access or Access())
         for name, method in chosen.items()
         for seed in seeds
     )
@@ -122,11 +124,6 @@ def started(names: Sequence[str], start: str) -> list[str]:
         return name
 
     return list(dict.fromkeys(change(name) for name in names))
-
-
-def default_cache() -> Path:
-    """Return the folder of shared results if no other is named."""
-    return Path(platformdirs.user_cache_dir("gptfl-bench"))
 
 
 def context(

@@ -1,5 +1,6 @@
 """Running one cell from its start or its checkpoint to its end."""
 
+import hashlib
 import math
 import shutil
 import time
@@ -81,14 +82,15 @@ def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None)
 
 def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress: Progress) -> None:
     checkpoint = Checkpoint.read(folder / "state" / "checkpoint.safetensors")
-    record = _record(spec, world, context.command)
+    partition_name, partition = _partition_file(world)
+    record = _record(spec, world, context.command, partition_name)
     if checkpoint is None:
-        partition_file = context.out / record["partition"]["file"]
+        partition_file = context.out / partition_name
         partition_file.parent.mkdir(parents=True, exist_ok=True)
         # Cells with the same seed share the file, and may begin at the same moment.
         with FileLock(partition_file.parent / ".lock"):
             if not partition_file.exists():
-                write_atomically(partition_file, world.partition.to_json().encode())
+                write_atomically(partition_file, partition)
         records.write_record(folder, record)
     log = EventLog(folder / "events.jsonl", keep=checkpoint.events if checkpoint else 0)
     server = build_server(spec, world, folder, context.artifacts, log.append, progress)
@@ -235,7 +237,16 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-def _record(spec: CellSpec, world: World, command: str) -> records.RunRecord:
+def _partition_file(world: World) -> tuple[str, bytes]:
+    """Return the name within the run folder, and the content, of the file of who holds what."""
+    labels = world.train.labels.numpy(force=True)
+    content = world.partition.to_json(labels, world.task.label_names).encode()
+    # The same indices into other samples make another file.
+    digest = hashlib.sha256(content).hexdigest()
+    return f"partitions/{world.partition.fingerprint[:16]}-{digest[:8]}.json", content
+
+
+def _record(spec: CellSpec, world: World, command: str, partition_file: str) -> records.RunRecord:
     settings, task = spec.settings, world.task
     parameters, buffers = world.networks.task_size
     source, sha256 = provenance.method_source(spec.method)
@@ -256,13 +267,14 @@ def _record(spec: CellSpec, world: World, command: str) -> records.RunRecord:
             "test": len(world.evaluation),
             "evaluated_on": settings.evaluation.on,
             "sha256": task.train.checksum(),
+            "read": task.read,
         },
         partition={
             "recipe": world.partition.recipe,
             "settings": world.partition.settings,
             "sha256": world.partition.fingerprint,
             "sizes": world.partition.sizes,
-            "file": f"partitions/{world.partition.fingerprint[:16]}.json",
+            "file": partition_file,
         },
         model={
             "name": settings.model if spec.network is None else type(spec.network).__name__,

@@ -69,7 +69,7 @@ class Row(TypedDict):
 
 
 class DatasetRecord(TypedDict):
-    """What was learned from."""
+    """What was learned from; ``read`` says from which files, where it is no package's own."""
 
     name: str
     version: str
@@ -78,6 +78,7 @@ class DatasetRecord(TypedDict):
     test: int
     evaluated_on: str
     sha256: str
+    read: NotRequired[str]
 
 
 class PartitionRecord(TypedDict):

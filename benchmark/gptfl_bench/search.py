@@ -15,6 +15,7 @@ from importlib.resources import files
 from omegaconf import OmegaConf
 
 from gptfl_bench import experiment, launchers, loop, records
+from gptfl_bench.access import Access
 from gptfl_bench.errors import UsageError, unknown
 from gptfl_bench.launchers import Launcher
 from gptfl_bench.progress import Progress
@@ -104,6 +105,7 @@ def search(
     context: loop.Context,
     progress: Progress,
     launcher: Launcher = "basic",
+    access: Access | None = None,
 ) -> list[Trial]:
     """Run every trial that is missing and return all.
 
@@ -120,6 +122,7 @@ def search(
                 preset,
                 grid.seeds,
                 [*overrides, ON_VALIDATION, *(f"{key}={value}" for key, value in point.items())],
+                access=access,
             ),
         )
         for arm in grid.arms

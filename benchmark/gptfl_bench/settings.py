@@ -56,7 +56,8 @@ class Settings:
 
     Attributes:
         rounds: Federated rounds.
-        num_clients: Population K.
+        data: Options of the data set's loader that differ from its defaults.
+        num_clients: Population K; 0 takes all groups of partition ``group``.
         cohort_size: Clients in a round m.
         partition: How clients share the data.
         model: Registered network.
@@ -77,6 +78,7 @@ class Settings:
     """
 
     rounds: int = 50
+    data: dict[str, str | int | float | bool | None] = field(default_factory=dict)
     num_clients: int = 20
     cohort_size: int = 5
     partition: PartitionSettings = PartitionSettings()
@@ -102,7 +104,14 @@ class Settings:
         Raises:
             ValueError: Naming the field, its value and what is allowed.
         """
-        for name, least in (("rounds", 0), ("num_clients", 1), ("cohort_size", 1), ("threads", 1)):
+        # All groups of the data are clients where none is counted.
+        clients = 0 if self.partition.recipe == "group" else 1
+        for name, least in (
+            ("rounds", 0),
+            ("num_clients", clients),
+            ("cohort_size", 1),
+            ("threads", 1),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be {least} or more")
         if self.cohort_size > self.num_clients and self.partition.recipe != "group":

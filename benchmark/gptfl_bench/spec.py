@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 
 from torch import nn
 
 from gptfl_bench import groups as g
+from gptfl_bench import loaders
+from gptfl_bench.access import Access
 from gptfl_bench.artifacts import digest
 from gptfl_bench.generator import Generator, generators, prompt_writers
 from gptfl_bench.method import Method, Need
+from gptfl_bench.models._weights import weights_sha256
 from gptfl_bench.settings import Settings
-from gptfl_bench.task import Task, tasks
+from gptfl_bench.task import Task
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class CellSpec:
         preset: Name of the preset the settings started from.
         settings: Everything else.
         network: A network in place of ``settings.model``.
+        access: Where the data set may be looked for.
     """
 
     name: str
@@ -36,6 +40,7 @@ class CellSpec:
     preset: str
     settings: Settings
     network: nn.Module | None = None
+    access: Access = field(default_factory=Access)
 
     @property
     def dataset_name(self) -> str:
@@ -48,15 +53,31 @@ class CellSpec:
         Raises:
             UsageError: If the data are not there or damaged.
         """
-        return _read_task(self.dataset) if isinstance(self.dataset, str) else self.dataset
+        if not isinstance(self.dataset, str):
+            return self.dataset
+        return _read_task(self.dataset, tuple(sorted(self.settings.data.items())), self.access)
+
+    @property
+    def data_fingerprint(self) -> str:
+        """What the data are; empty for a package's own data set, which its name determines."""
+        if isinstance(self.dataset, str) and not loaders.reads_files(self.dataset):
+            return ""
+        return self.load_task().fingerprint
 
     @property
     def model_key(self) -> str:
         """What determines network and start weights, beside the seed and the sample's shape."""
         if self.network is None:
-            return digest({"model": self.settings.model, **self.settings.model_args})
+            return digest({"model": self.settings.model, **self.model_arguments})
         start = g.encode(g.model_groups(self.network)).hex()
         return digest({"model": repr(self.network), "start": start})
+
+    @property
+    def model_arguments(self) -> dict[str, str | int | float | bool | None]:
+        """The network's further arguments, with the content of a file of weights for its path."""
+        arguments = self.settings.model_args
+        weights = weights_sha256(self.settings.model, arguments)
+        return {**arguments, "weights": weights} if weights else arguments
 
     @property
     def uses_public(self) -> bool:
@@ -90,7 +111,9 @@ class CellSpec:
             made_by.append(prompt_writers.get(synthetic.prompts)().fingerprint)
         else:
             del settings["synthetic"], settings["labels"]
-        data = self.dataset
+        settings["model_args"] = self.model_arguments
+        data = settings.pop("data")
+        options = {key: data[key] for key in data.keys() - loaders.WHERE_NOT_WHAT}
         return {
             **settings,
             "made_by": made_by,
@@ -98,7 +121,8 @@ class CellSpec:
             "fields": _plain(self.method),
             "seed": self.seed,
             "dataset": self.dataset_name,
-            "checksum": "" if isinstance(data, str) else data.fingerprint,
+            "checksum": self.data_fingerprint,
+            **({"data": options} if options else {}),
             "model": self.settings.model if self.network is None else self.model_key,
         }
 
@@ -116,8 +140,10 @@ def _generator_fingerprint(factory: Callable[[], Generator]) -> str:
 
 
 @cache
-def _read_task(name: str) -> Task:
-    return tasks.get(name)()
+def _read_task(
+    name: str, options: tuple[tuple[str, str | int | float | bool | None], ...], access: Access
+) -> Task:
+    return loaders.load(name, dict(options), access)
 
 
 def _plain(method: Method) -> dict[str, object]:

@@ -100,7 +100,7 @@ class SyntheticSource:
         samples = Samples(
             self.task.from_media(media),
             torch.tensor([index[prompt.label] for prompt in prompts]),
-            transform=self.task.train.transform,
+            transform=self.task.synthetic_transform or self.task.train.transform,
         )
         sha256 = hashlib.sha256(media.tobytes()).hexdigest()
         return samples, SyntheticReady(

@@ -5,12 +5,13 @@ Letters in shapes: N samples, C classes, K clients.
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gptfl_bench.registry import Registry
@@ -34,12 +35,14 @@ class Samples:
         y: Class indices, (N,), int64, in [0, C).
         indices: The rows this view shows, (n,), int64; None for all of them.
         transform: From stored samples to network input.
+        known: What :meth:`checksum` gave when all rows were stored; empty if nobody knows.
     """
 
     x: Tensor
     y: Tensor
     indices: Tensor | None = None
     transform: Transform = as_float
+    known: str = ""
 
     def __len__(self) -> int:
         """Return the number of samples shown."""
@@ -67,10 +70,12 @@ class Samples:
 
     def to(self, device: torch.device) -> "Samples":
         """Return the same samples on a device; nothing is copied if they are there."""
-        return Samples(self.x.to(device), self.y.to(device), self.indices, self.transform)
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
 
     def checksum(self) -> str:
         """Return the SHA-256 over shape, stored bytes and labels of the samples shown, as hex."""
+        if self.known and self.indices is None:
+            return self.known
         x = self.x if self.indices is None else self.x[self.indices]
         digest = hashlib.sha256(str((tuple(x.shape), str(x.dtype))).encode())
         for tensor in (x, self.labels):
@@ -93,7 +98,9 @@ class Task:
             audio (N, time) in, the form of ``train.x`` out.
         groups: Group id of each training sample, (N,), for the natural partition; None if the
             data have none.
+        synthetic_transform: Transform of synthetic samples; None for the training samples' own.
         note: What every table must say about the data, for example a lossy copy; may be empty.
+        read: What the data were read from, for example an archive; empty for a package's own.
         version: Changes when the same name means other data.
     """
 
@@ -105,7 +112,9 @@ class Task:
     modality: Literal["image", "speech", "sound"] = "image"
     metric: Metric = "accuracy"
     groups: tuple[str, ...] | None = None
+    synthetic_transform: Transform | None = None
     note: str = ""
+    read: str = ""
     version: str = "1"
 
     @property
@@ -158,20 +167,39 @@ class Partition:
         settings = ", ".join(f"{k}={v}" for k, v in sorted(self.settings.items()) if v is not None)
         return f"{self.recipe}({settings}) {self.fingerprint[:12]}"
 
-    def to_json(self) -> str:
-        """Return the partition as JSON text."""
+    def counts(self, labels: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+        """Return how many samples of each class each client holds, (K, C), int64.
+
+        Args:
+            labels: Class of each training sample, (N,), in [0, C).
+            num_classes: C.
+        """
+        held = [labels[np.asarray(indices, dtype=np.int64)] for indices in self.clients]
+        return np.stack([np.bincount(own, minlength=num_classes) for own in held])
+
+    def to_json(self, labels: NDArray[np.int64], label_names: Sequence[str]) -> str:
+        """Return the partition, and what it gives each client, as JSON text.
+
+        Args:
+            labels: Class of each training sample, (N,), in [0, C).
+            label_names: Name of each class, (C,).
+        """
         return json.dumps(
             {
                 "recipe": self.recipe,
                 "settings": self.settings,
                 "sha256": self.fingerprint,
+                "classes": list(label_names),
+                "counts": self.counts(labels, len(label_names)).tolist(),
                 "clients": [list(indices) for indices in self.clients],
             }
         )
 
 
-tasks: Registry[Callable[[], Task]] = Registry("data set", "gptfl_datasets", "gptfl_bench.datasets")
-"""Loaders by data set name; each is called without arguments and returns a :class:`Task`."""
+tasks: Registry[Callable[..., Task]] = Registry(
+    "data set", "gptfl_datasets", "gptfl_bench.datasets"
+)
+"""Loaders by data set name; see :mod:`gptfl_bench.loaders` for how they are called."""
 
 Recipe = Callable[..., Partition]
 """``recipe(labels, groups, *, num_clients, seed, alpha, min_size) -> Partition``."""

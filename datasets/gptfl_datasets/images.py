@@ -1,5 +1,6 @@
 """From generated pictures to the form a task stores: channels first, resized, grey or colour."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -49,6 +50,31 @@ def resized(
         for start in range(0, len(media), _CHUNK)
     ]
     return torch.cat(chunks) if chunks else torch.empty(0, channels, *size)
+
+
+@dataclass(frozen=True)
+class PictureForm:
+    """From generated pictures to the bytes a task stores: antialiased, in colour.
+
+    Attributes:
+        side: Height and width of a stored image.
+    """
+
+    side: int
+
+    def __call__(self, media: np.ndarray) -> Tensor:
+        """Return uint8 (N, 3, side, side) of pictures uint8 (N, H, W, 1 or 3).
+
+        Raises:
+            UsageError: If ``media`` has another form.
+        """
+        size = (self.side, self.side)
+        # In parts, so that floats of all of them never exist at once.
+        parts = [
+            resized(media[start : start + _CHUNK], size, channels=3).round().to(torch.uint8)
+            for start in range(0, max(len(media), 1), _CHUNK)
+        ]
+        return torch.cat(parts)
 
 
 def _convert(media: Tensor, size: tuple[int, int], channels: int, by: Filter) -> Tensor:

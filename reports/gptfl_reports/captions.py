@@ -12,9 +12,9 @@ def caption(task: TaskGroup) -> tuple[str, ...]:
     note = f" Note: {data['note'].rstrip('.')}." if data["note"] else ""
     target = record["target"]
     return (
-        f"Data: {data['name']} version {data['version']}, {data['train']:,} training and "
-        f"{data['test']:,} test samples, SHA-256 {data['sha256'][:12]}; measured on "
-        f"{data['evaluated_on']}, metric {record['metric']} in percent.{note}",
+        f"Data: {data['name']} version {data['version']}{_read(task)}, {data['train']:,} training "
+        f"and {data['test']:,} test samples, SHA-256 {data['sha256'][:12]}; measured on "
+        f"{data['evaluated_on']}, metric {task.metric} in percent.{note}",
         f"Partition: {sharing(record)}; SHA-256 {_fingerprints(task)}.",
         f"Model: {model['name']} with {model['parameters']:,} parameters and "
         f"{model['buffers']:,} buffer scalars.{_other_networks(task)}",
@@ -23,6 +23,12 @@ def caption(task: TaskGroup) -> tuple[str, ...]:
         f"Preset: {record['preset']['name']}; rates from {_searches(task)}.",
         "Target: none." if target is None else f"Target: {100 * target:g} percent.",
     )
+
+
+def _read(task: TaskGroup) -> str:
+    """Return what the data were read from, if the records say so."""
+    read = sorted({cell.record["dataset"].get("read", "") for cell in task.cells} - {""})
+    return f", read from {' and '.join(read)}" if read else ""
 
 
 def _other_networks(task: TaskGroup) -> str:

@@ -3,16 +3,14 @@
 A curve averages what the table averages, the finished cells; there is no other smoothing.
 """
 
-import io
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from math import ceil
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from gptfl_reports import units
+from gptfl_reports import figures, units
 from gptfl_reports.leaderboard import Leaderboard
 from gptfl_reports.spread import Spread
 from gptfl_reports.tables import csv_text
@@ -22,11 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette without black and yellow, which vanish on one of the two backgrounds.
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c8c8c")
 _DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1)))
-_INK = "#123457"
-"""Stands for the text colour until a figure is written, for pages follow the reader's theme."""
 _PANEL = (7.2, 4.4)
 """Width and height of a panel in inches."""
 _TITLE_WIDTH = 104
@@ -95,11 +89,11 @@ def curves_csv(drawn: Sequence[Panel]) -> str:
 def styles(drawn: Sequence[Panel]) -> dict[str, Style]:
     """Return colour and dashes of each entrant, the same in all panels of a report."""
     labels = sorted({curve.label for panel in drawn for curve in panel.curves})
-    looks = [(color, dash) for dash in _DASHES for color in _COLORS]
+    looks = [(color, dash) for dash in _DASHES for color in figures.COLORS]
     return dict(zip(labels, islice(cycle(looks), len(labels)), strict=True))
 
 
-def svg(drawn: Sequence[Panel], style: Mapping[str, Style], ink: str = "#222222") -> str:
+def svg(drawn: Sequence[Panel], style: Mapping[str, Style], ink: str = figures.INK) -> str:
     """Return the figure as SVG, the same text for the same numbers.
 
     Args:
@@ -107,45 +101,12 @@ def svg(drawn: Sequence[Panel], style: Mapping[str, Style], ink: str = "#222222"
         style: Look of each entrant.
         ink: Colour of text and axes; ``currentColor`` follows the page, on no background.
     """
-    out = io.StringIO()
-    with _look(_INK, salt=drawn[0].task.title):
-        _figure(drawn, style).savefig(
-            out,
-            format="svg",
-            transparent=ink == "currentColor",
-            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-        )
-    lines = out.getvalue().replace(_INK, ink).splitlines()
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return figures.svg(lambda: _figure(drawn, style), drawn[0].task.title, ink)
 
 
 def png(drawn: Sequence[Panel], style: Mapping[str, Style]) -> bytes:
     """Return the figure as PNG at 150 dots an inch."""
-    out = io.BytesIO()
-    with _look("#222222"):
-        figure = _figure(drawn, style)
-        figure.savefig(out, format="png", dpi=150, metadata={"Software": None})
-    return out.getvalue()
-
-
-def _look(ink: str, salt: str = "") -> AbstractContextManager[None]:
-    """Return a context with matplotlib's own defaults, whatever the reader has set, and ours."""
-    from matplotlib import style
-
-    ours = {
-        "font.sans-serif": ["DejaVu Sans"],
-        "font.size": 9.0,
-        "text.color": ink,
-        "axes.edgecolor": ink,
-        "axes.labelcolor": ink,
-        "xtick.color": ink,
-        "ytick.color": ink,
-        "grid.color": ink,
-        "text.parse_math": False,
-        "svg.fonttype": "none",
-        "svg.hashsalt": salt,
-    }
-    return style.context(["default", ours])
+    return figures.png(lambda: _figure(drawn, style))
 
 
 def _figure(drawn: Sequence[Panel], style: Mapping[str, Style]) -> "Figure":

@@ -15,8 +15,10 @@ from gptfl_reports.tables import Column, Entry, Table, csv_text, latex, markdown
 from gptfl_reports.tasks import group, sharing
 
 _NAMES = {"fedavg": "FedAvg"}
-_LATEX_COLUMNS = "method seeds mean_last last best start versus down up once to_target status"
-_TERMINAL_COLUMNS = "method seeds mean_last start versus down up to_target"
+_LATEX_COLUMNS = (
+    "method seeds mean_last last best start last_accuracy versus down up once to_target status"
+)
+_TERMINAL_COLUMNS = "method seeds mean_last start last_accuracy versus down up to_target"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ def to_terminal(board: Leaderboard, width: int = 120, *, color: bool = False) ->
 
 def to_csv(board: Leaderboard) -> str:
     """Return one line for each entrant of each task, with exact numbers."""
-    lines = [_csv_line(ranking, s) for ranking in board.rankings for s in ranking.standings]
+    # All lines have the same columns.
+    other = any(_is_other_metric(ranking) for ranking in board.rankings)
+    lines = [_csv_line(ranking, s, other) for ranking in board.rankings for s in ranking.standings]
     columns = list(lines[0]) if lines else []
     return csv_text(columns, [list(line.values()) for line in lines])
 
@@ -87,6 +91,7 @@ def _table(ranking: Ranking) -> Table:
         Column("last", "last"),
         Column("best", "best"),
         Column("start", "start"),
+        *([Column("last_accuracy", "last accuracy")] if _is_other_metric(ranking) else []),
         *([Column("versus", f"vs {_NAMES.get(base, base)} (paired)")] if base else []),
         Column("down", "down"),
         Column("up", "up"),
@@ -122,6 +127,7 @@ def _entries(standing: Standing, base: str) -> dict[str, Entry]:
         "last": Entry(units.percent(s.last)),
         "best": Entry(units.percent(s.best)),
         "start": Entry(units.percent(s.start)),
+        "last_accuracy": Entry(units.percent(s.last_accuracy)),
         "versus": versus,
         "down": _traffic(s.bytes_down, s.scalars_down),
         "up": _traffic(s.bytes_up, s.scalars_up),
@@ -154,6 +160,11 @@ def _hands_out_once(ranking: Ranking) -> bool:
     return any(s.client_bytes_once and s.client_bytes_once.mean for s in ranking.standings)
 
 
+def _is_other_metric(ranking: Ranking) -> bool:
+    """Return whether a task's values are no accuracies, which are then shown as well."""
+    return ranking.task.metric != "accuracy"
+
+
 def _rules(ranking: Ranking) -> tuple[str, ...]:
     """Return how the table is to be read."""
     rules = [
@@ -166,6 +177,11 @@ def _rules(ranking: Ranking) -> tuple[str, ...]:
         "kB = 1000 B. Time: mean work of one cell. Server saw clients: whether it read single "
         "replies, as observed, not as declared.",
     ]
+    if _is_other_metric(ranking):
+        rules.append(
+            f"Last accuracy: accuracy in percent at the last evaluation; mean of last "
+            f"{LAST_EVALUATIONS}, last, best and start are {ranking.task.metric}."
+        )
     if _hands_out_once(ranking):
         rules.append("Once: bytes handed to clients a single time, all clients, not part of down.")
     if ranking.baseline:
@@ -196,7 +212,8 @@ def _brief(ranking: Ranking) -> tuple[str, ...]:
     )
 
 
-def _csv_line(ranking: Ranking, s: Standing) -> dict[str, object]:
+def _csv_line(ranking: Ranking, s: Standing, accuracy: bool) -> dict[str, object]:
+    """Return a line by column; with the last accuracy beside the metric's values if asked for."""
     record = s.entrant.cells[0].record
     line: dict[str, object] = {
         "task": ranking.task.title,
@@ -220,13 +237,14 @@ def _csv_line(ranking: Ranking, s: Standing) -> dict[str, object]:
         "status": s.entrant.status,
     }
     for name, value in (
-        ("start", s.start),
-        ("last", s.last),
-        ("best", s.best),
-        ("mean_last", s.mean_last),
+        ("value_start", s.start),
+        ("value_last", s.last),
+        ("value_best", s.best),
+        ("value_mean_last", s.mean_last),
+        *([("accuracy_last", s.last_accuracy)] if accuracy else []),
     ):
-        line[f"value_{name}_mean"] = units.exact(value.mean if value else None)
-        line[f"value_{name}_sd"] = units.exact(value.sd if value else None)
+        line[f"{name}_mean"] = units.exact(value.mean if value else None)
+        line[f"{name}_sd"] = units.exact(value.sd if value else None)
     for name in ("scalars_down", "scalars_up", "bytes_down", "bytes_up", "client_bytes_once"):
         line[name] = _mean_count(getattr(s, name))
     line["n_to_target"] = s.rounds_to_target.n if s.rounds_to_target else 0

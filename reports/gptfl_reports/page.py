@@ -1,15 +1,26 @@
 """The report as one HTML file that needs nothing else: tables, curves, and how to rebuild it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gptfl_bench.records import Cell
 from gptfl_reports import curves
 from gptfl_reports.ablations import ablation_tables
+from gptfl_reports.figures import inline
+from gptfl_reports.holdings import Holdings, holdings_table, svg
 from gptfl_reports.leaderboard import Leaderboard
 from gptfl_reports.rounds import round_tables
 from gptfl_reports.table1 import observed, table1
 from gptfl_reports.tables import Table
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Who holds what in one partition; ``figure`` is SVG markup, ``stem`` that of its files."""
+
+    title: str
+    figure: str
+    stem: str
 
 
 @dataclass(frozen=True)
@@ -20,15 +31,17 @@ class Section:
     rounds: Table
     ablations: Table
     figure: str
+    metric: str
 
 
-def page(board: Leaderboard, cells: Sequence[Cell], name: str) -> str:
+def page(board: Leaderboard, cells: Sequence[Cell], name: str, held: Mapping[str, Holdings]) -> str:
     """Return the page.
 
     Args:
         board: The leaderboard of the cells.
         cells: The cells, for what they were made with.
         name: The run folder's name.
+        held: Who holds what in each partition, by the stem of its files.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -37,14 +50,24 @@ def page(board: Leaderboard, cells: Sequence[Cell], name: str) -> str:
     style = curves.styles(drawn)
     figures = {
         # The figure's texts are escaped by the SVG writer.
-        panel.task.title: Markup(_inline(curves.svg([panel], style, "currentColor")))
-        for panel in drawn
+        panel.task.title: Markup(
+            inline(curves.svg([panel], style, "currentColor"), f"curves-{n}", "Learning curves")
+        )
+        for n, panel in enumerate(drawn)
     }
     sections = [
-        Section(table, rounds, ablations, figures.get(ranking.task.title, ""))
+        Section(table, rounds, ablations, figures.get(ranking.task.title, ""), ranking.task.metric)
         for ranking, table, rounds, ablations in zip(
             board.rankings, board.tables, round_tables(board), ablation_tables(board), strict=True
         )
+    ]
+    drawings = [
+        Drawing(
+            holdings.title,
+            Markup(inline(svg(holdings, "currentColor"), f"holdings-{n}", "Who holds what")),
+            stem,
+        )
+        for n, (stem, holdings) in enumerate(held.items())
     ]
     environment = Environment(
         loader=PackageLoader("gptfl_reports"),
@@ -58,6 +81,8 @@ def page(board: Leaderboard, cells: Sequence[Cell], name: str) -> str:
     return environment.get_template("page.html.j2").render(
         name=name,
         sections=sections,
+        holdings=holdings_table(list(held.values())),
+        drawings=drawings,
         table1=table1(observed(cells)),
         stamp=next((s.board.stamp for s in sections if s.board.stamp), ""),
         all_quick=all(s.board.stamp for s in sections),
@@ -69,11 +94,3 @@ def page(board: Leaderboard, cells: Sequence[Cell], name: str) -> str:
         },
         commands=sorted({r["command"] for r in records if r["command"]}),
     )
-
-
-def _inline(svg: str) -> str:
-    """Return the ``<svg>`` element alone, sized by the page."""
-    element = svg[svg.index("<svg") :]
-    head, rest = element.split(">", 1)
-    kept = [part for part in head.split() if not part.startswith(("width=", "height="))]
-    return f'{" ".join(kept)} role="img" aria-label="Learning curves">{rest}'

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from gptfl_bench.records import Row
 from gptfl_reports import units
 from gptfl_reports.tables import csv_text
-from gptfl_reports.tasks import fate
+from gptfl_reports.tasks import fate, metric_words
 
 _METHOD_WIDTH = 20
 _HEADERS = (
@@ -55,7 +55,8 @@ def _heading(row: Row) -> str:
     target = "none" if row["target"] is None else f"{100 * row['target']:g} %"
     return (
         f"{row['dataset']}, {recipe}, {row['model']}, {row['cohort_size']} of "
-        f"{row['num_clients']} clients a round, {row['metric']} in percent, target {target}"
+        f"{row['num_clients']} clients a round, {metric_words(row['metric'])} in percent, "
+        f"target {target}"
     )
 
 

@@ -23,6 +23,7 @@ class Standing:
         best: Highest value of any round on the evaluation data, so an optimistic one.
         mean_last: Mean of the last evaluations (at most ten).
         start: Value at round 0, before any federated round.
+        last_accuracy: Accuracy at the last evaluation, whatever the metric.
         scalars_down: Scalars from the server to clients, whole cohort, per cell.
         scalars_up: Scalars from clients to the server.
         bytes_down: Tensor bytes from the server to clients.
@@ -45,6 +46,7 @@ class Standing:
     best: Spread | None
     mean_last: Spread | None
     start: Spread | None
+    last_accuracy: Spread | None
     scalars_down: Spread | None
     scalars_up: Spread | None
     bytes_down: Spread | None
@@ -106,6 +108,7 @@ def _standing(entrant: Entrant, base: Entrant | None) -> Standing:
         best=over(lambda row: row["value_best"]),
         mean_last=over(lambda row: row["value_mean_last"]),
         start=spread(starts),
+        last_accuracy=spread([c.evaluations[-1].accuracy for c in cells if c.evaluations]),
         scalars_down=over(lambda row: row["scalars_down"]),
         scalars_up=over(lambda row: row["scalars_up"]),
         bytes_down=over(lambda row: row["bytes_down"]),

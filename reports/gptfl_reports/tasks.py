@@ -69,7 +69,7 @@ class TaskGroup:
     Attributes:
         title: The task in a line; no two tasks of a report share it.
         quick: Whether the cells are a quick run.
-        metric: The name of the metric.
+        metric: The metric in words: what all values are but those named accuracy.
         entrants: Who was measured, by label.
     """
 
@@ -103,8 +103,14 @@ def group(cells: Iterable[Cell]) -> tuple[TaskGroup, ...]:
         if seen[title] > 1:
             title = f"{title} ({seen[title]})"
         quick = record["preset"]["quick"]
-        groups.append(TaskGroup(title, quick, record["metric"], _entrants(members)))
+        metric = metric_words(record["metric"])
+        groups.append(TaskGroup(title, quick, metric, _entrants(members)))
     return tuple(groups)
+
+
+def metric_words(metric: str) -> str:
+    """Return a metric's name as people write it."""
+    return "macro F1" if metric == "macro_f1" else metric
 
 
 def fate(status: str, reason: str = "") -> str:

@@ -1,5 +1,6 @@
 """Run folders written as the engine writes them, without torch."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gptfl_bench.events import (
 from gptfl_bench.records import SCHEMA, RunRecord, write_record
 
 MakeCell = Callable[..., Path]
+HandOut = Callable[..., dict[str, object]]
 
 
 def _record(method: str, seed: int, run_id: str, rounds: int) -> RunRecord:
@@ -107,6 +109,28 @@ def make_cell(tmp_path: Path) -> MakeCell:
         return folder
 
     return make
+
+
+@pytest.fixture
+def hand_out(run_folder: Path) -> HandOut:
+    """Return a writer of partition files, which returns what a cell's record says of it."""
+
+    def write(
+        held: Sequence[Sequence[int]],
+        classes: Sequence[str] = ("cat", "dog"),
+        name: str = "x",
+        digit: str = "d",
+        **changes: object,
+    ) -> dict[str, object]:
+        content = {"sha256": digit * 64, "classes": classes, "counts": held, "clients": []}
+        path = run_folder / "partitions" / f"{name}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {key: value for key, value in (content | changes).items() if value is not None}
+        path.write_text(json.dumps(kept))
+        sizes = [sum(row) for row in held]
+        return {"file": f"partitions/{name}.json", "sha256": digit * 64, "sizes": sizes}
+
+    return write
 
 
 @pytest.fixture

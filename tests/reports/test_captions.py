@@ -9,6 +9,22 @@ from gptfl_reports.leaderboard import leaderboard, to_markdown
 MakeCell = Callable[..., Path]
 
 
+def test_caption_says_what_the_data_were_read_from(make_cell: MakeCell, run_folder: Path) -> None:
+    for seed, read in enumerate(("the archive x.tar.gz", "unpacked tree x", "unpacked tree x")):
+        make_cell("fedavg", seed, dataset={"read": read})
+    text = to_markdown(leaderboard(read_cells(run_folder)))
+    words = "Data: digits version 1, read from the archive x.tar.gz and unpacked tree x, 1,437"
+    assert words in text
+
+
+def test_data_of_a_package_were_read_from_nowhere(make_cell: MakeCell, run_folder: Path) -> None:
+    make_cell("fedavg", 0)
+    make_cell("moon", 0, dataset={"read": ""})
+    text = to_markdown(leaderboard(read_cells(run_folder)))
+    assert "Data: digits version 1, 1,437 training" in text
+    assert "read from" not in text
+
+
 def test_caption_names_everything_that_moves_a_number(
     make_cell: MakeCell, run_folder: Path
 ) -> None:

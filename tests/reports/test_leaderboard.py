@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptfl_bench.records import read_cells
+from gptfl_reports.curves import panels, styles, svg
 from gptfl_reports.leaderboard import (
     Leaderboard,
     leaderboard,
@@ -17,6 +18,8 @@ from gptfl_reports.leaderboard import (
     to_markdown,
     to_terminal,
 )
+from gptfl_reports.report import write_report
+from gptfl_reports.rounds import rounds_markdown
 from gptfl_reports.spread import Spread, paired
 from gptfl_reports.standings import Standing
 from gptfl_reports.tables import Column, Entry, Table, latex_text, markdown, markdown_text
@@ -256,6 +259,60 @@ def test_what_a_fair_comparison_needs_equal_splits_tasks(
 def test_metric_of_the_record_is_the_one_shown(make_cell: MakeCell, run_folder: Path) -> None:
     make_cell("fedavg", 0, (0.4,), metric="macro_f1")  # the factory's macro F1 is half
     assert "20.00 ± n/a" in to_markdown(leaderboard(read_cells(run_folder)))
+
+
+def test_accuracy_stands_beside_macro_f1_in_every_rendering(
+    make_cell: MakeCell, run_folder: Path, tmp_path: Path
+) -> None:
+    """The factory's macro F1 is half: last 20 and 30, accuracy 40 and 60, mean 50, sd 14.14."""
+    make_cell("fedavg", 0, (0.1, 0.9, 0.4), metric="macro_f1")
+    make_cell("fedavg", 1, (0.1, 0.9, 0.6), metric="macro_f1")
+    make_cell("fedavg", 2, (0.1, 0.9), metric="macro_f1", rounds=2, status="failed", reason="no.")
+    board = leaderboard(read_cells(run_folder))
+    (table,) = board.tables
+    titles = [column.title for column in table.columns]
+    row = dict(zip(titles, (entry.text for entry in table.rows[0]), strict=True))
+    assert (row["last"], row["last accuracy"]) == ("25.00 ± 7.07", "50.00 ± 14.14")
+    write_report(run_folder, tmp_path / "out")
+    for text in (
+        to_markdown(board),
+        to_latex(board).replace(r"\ensuremath{\pm}", "±"),
+        to_terminal(board),
+        (tmp_path / "out" / "index.html").read_text(),
+    ):
+        assert "last accuracy" in text
+        assert "50.00 ± 14.14" in text
+        assert "macro F1" in text
+        assert "macro_f1" not in text
+    (line,) = lines(board)
+    assert (line["metric"], line["accuracy_last_mean"]) == ("macro_f1", "0.5")
+    assert float(line["accuracy_last_sd"]) == pytest.approx(0.02**0.5)
+    assert max(map(len, to_terminal(board).splitlines())) <= 120
+
+
+def test_the_metric_is_named_beside_its_numbers(make_cell: MakeCell, run_folder: Path) -> None:
+    make_cell("fedavg", 0, metric="macro_f1")
+    board = leaderboard(read_cells(run_folder))
+    drawn = panels(board)
+    assert "metric macro F1 in percent" in to_markdown(board)
+    assert "- macro F1 in percent" in rounds_markdown(board)
+    assert "macro F1, mean and" in svg(drawn, styles(drawn))
+
+
+def test_accuracy_has_a_second_column_only_beside_another_metric(
+    make_cell: MakeCell, run_folder: Path
+) -> None:
+    make_cell("fedavg", 0, (0.1, 0.4))
+    alone = leaderboard(read_cells(run_folder))
+    assert "last accuracy" not in to_markdown(alone) + to_latex(alone) + to_terminal(alone)
+    assert "accuracy_last_mean" not in lines(alone)[0]
+    make_cell("fedavg", 0, (0.1, 0.4), run_id="f1", dataset={"name": "esc50"}, metric="macro_f1")
+    both = leaderboard(read_cells(run_folder))
+    assert both.tables[0] == alone.tables[0]
+    assert [(line["value_last_mean"], line["accuracy_last_mean"]) for line in lines(both)] == [
+        ("0.4", "0.4"),
+        ("0.2", "0.4"),
+    ]
 
 
 def test_quick_runs_are_stamped_in_every_rendering(make_cell: MakeCell, run_folder: Path) -> None:

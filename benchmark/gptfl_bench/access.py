@@ -1,0 +1,42 @@
+"""Where data sets may be looked for, and whether what is missing may be downloaded."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+DATA_VARIABLE = "GPTFL_BENCH_DATA"
+CACHE_VARIABLE = "GPTFL_BENCH_CACHE"
+
+
+def default_data() -> Path:
+    """Return the folder of data sets if no other is named."""
+    return Path(os.environ.get(DATA_VARIABLE) or platformdirs.user_data_dir("gptfl-bench"))
+
+
+def default_cache() -> Path:
+    """Return the folder of shared results if no other is named."""
+    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("gptfl-bench"))
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a loader may use; it changes no result.
+
+    Attributes:
+        data: Folder in which data sets are looked for, and into which they are downloaded.
+        cache: Folder of what is computed once, such as decoded images and audio features.
+        download: Whether a data set that is not there may be downloaded.
+        anew: Whether to decode files again that were decoded before.
+    """
+
+    data: Path = field(default_factory=default_data)
+    cache: Path = field(default_factory=default_cache)
+    download: bool = True
+    anew: bool = False
+
+    def announce(self, line: str) -> None:
+        """Tell the user about work that takes long, on standard error."""
+        print(f"gptfl-bench: {line}", file=sys.stderr, flush=True)

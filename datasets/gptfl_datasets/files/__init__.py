@@ -1,0 +1,1 @@
+"""Files that come from outside: fetched, read and unpickled without trust in what they hold."""

@@ -1,0 +1,185 @@
+"""Decoded samples on disk: made once, memory-mapped ever after, shared by processes."""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
+
+from gptfl_bench.access import Access
+from gptfl_bench.artifacts import digest
+from gptfl_bench.generator import Modality
+from gptfl_bench.task import Metric, Samples, Task, Transform
+
+FORMAT = 1
+"""Changes when decoding changes, so that files of an older version are not taken for new ones."""
+_ARRAYS = ("train_x", "train_y", "test_x", "test_y")
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known about decoded samples beside themselves.
+
+    Attributes:
+        label_names: Name of each class, (C,).
+        groups: Group id of each training sample, (N,); empty if there are none.
+        note: What every table must say about them.
+        read: What they were read from.
+    """
+
+    label_names: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    note: str = ""
+    read: str = ""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Decoded samples of both splits, without transforms.
+
+    Attributes:
+        train: Training samples.
+        test: Test samples.
+        about: What is known about them.
+    """
+
+    train: Samples
+    test: Samples
+    about: About
+
+    def task(
+        self,
+        name: str,
+        from_media: Callable[[NDArray[np.generic]], Tensor],
+        *,
+        train: Transform,
+        test: Transform,
+        synthetic: Transform | None = None,
+        modality: Modality = "image",
+        metric: Metric = "accuracy",
+        version: str = "1",
+    ) -> Task:
+        """Return the task of these samples; arguments are as in :class:`Task`."""
+        return Task(
+            name=name,
+            train=replace(self.train, transform=train),
+            test=replace(self.test, transform=test),
+            label_names=self.about.label_names,
+            from_media=from_media,
+            modality=modality,
+            metric=metric,
+            groups=self.about.groups or None,
+            synthetic_transform=synthetic,
+            note=self.about.note,
+            read=self.about.read,
+            version=version,
+        )
+
+
+@dataclass
+class Workspace:
+    """Where a loader puts what it decodes; large arrays go straight to disk.
+
+    Attributes:
+        folder: Files of this data set.
+    """
+
+    folder: Path
+    _arrays: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+
+    def empty(
+        self, name: str, shape: tuple[int, ...], dtype: DTypeLike
+    ) -> "np.memmap[tuple[int, ...], np.dtype[np.generic]]":
+        """Return an array on disk to fill: ``train_x``, ``train_y``, ``test_x`` or ``test_y``."""
+        array = np.lib.format.open_memmap(
+            self.folder / f"{name}.npy", "w+", dtype=np.dtype(dtype), shape=shape
+        )
+        self._arrays[name] = array
+        return array
+
+    def finish(self) -> None:
+        """Write everything out."""
+        for array in self._arrays.values():
+            assert isinstance(array, np.memmap)
+            array.flush()
+        self._arrays.clear()
+
+
+def prepare(
+    access: Access,
+    dataset: str,
+    key: Mapping[str, object],
+    make: Callable[[Workspace], About],
+) -> Prepared:
+    """Return decoded samples made earlier from the same ``key``, or make and keep them.
+
+    Args:
+        access: Names the cache, and whether what is there is made again.
+        dataset: Name of the data set.
+        key: Everything that determines the samples, the source's stamp included.
+        make: Fills the four arrays and says what they are.
+    """
+    place = access.cache / "prepared" / f"{dataset}-{digest({**key, 'format': FORMAT})[:16]}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_suffix(".lock")):
+        kept = None if access.anew else _kept(place)
+        if kept is None:
+            part = place.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            try:
+                _write(part, make)
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+            shutil.rmtree(place, ignore_errors=True)
+            part.rename(place)
+            kept = _kept(place)
+    assert kept is not None
+    return kept
+
+
+def _write(folder: Path, make: Callable[[Workspace], About]) -> None:
+    workspace = Workspace(folder)
+    about = make(workspace)
+    workspace.finish()
+    arrays = _arrays(folder)
+    checksums = {split: _samples(arrays, split, "").checksum() for split in ("train", "test")}
+    text = json.dumps({**asdict(about), "checksums": checksums})
+    (folder / "about.json").write_text(text, encoding="utf-8")
+
+
+def _kept(folder: Path) -> Prepared | None:
+    """Return what lies in a folder; None if that is nothing or was damaged."""
+    try:
+        values = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        arrays = _arrays(folder)
+        known = values["checksums"]
+        about = About(
+            tuple(values["label_names"]), tuple(values["groups"]), values["note"], values["read"]
+        )
+        return Prepared(
+            _samples(arrays, "train", known["train"]),
+            _samples(arrays, "test", known["test"]),
+            about,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _arrays(folder: Path) -> dict[str, NDArray[np.generic]]:
+    # Copy on write: torch wants writable memory, and the file must never change.
+    return {
+        name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in _ARRAYS
+    }
+
+
+def _samples(arrays: Mapping[str, NDArray[np.generic]], split: str, known: str) -> Samples:
+    x, y = (torch.from_numpy(arrays[f"{split}_{part}"]) for part in "xy")
+    return Samples(x, y, known=known)

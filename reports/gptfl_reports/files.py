@@ -1,0 +1,36 @@
+"""Writing files of a report: all are made before the first is written, each is replaced whole."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from gptfl_bench.errors import UsageError
+
+
+def write_files(out: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write files and return their paths, by name.
+
+    Args:
+        out: The folder they go to; made if missing.
+        files: Content by name; an older file of a name without content is removed, for it must
+            not stand beside newer ones.
+
+    Raises:
+        UsageError: If the folder can't be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in [name for name, content in files.items() if not content]:
+            (out / name).unlink(missing_ok=True)
+        return [_write(out / name, content) for name, content in sorted(files.items()) if content]
+    except OSError as error:
+        raise UsageError(
+            f"{str(out)!r} can't be written to ({error.strerror}); give a folder that can be "
+            "written to with --out."
+        ) from error
+
+
+def _write(path: Path, content: bytes) -> Path:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    part.replace(path)
+    return path
