@@ -9,13 +9,19 @@ from numpy.typing import NDArray
 from gptfl_bench.errors import UsageError
 from gptfl_bench.randomness import address_seed
 from gptfl_bench.task import Partition, partitions, tasks
-from gptfl_datasets.partition import dirichlet, dirichlet_balanced, dirichlet_prior, group, iid
+from gptfl_datasets.dirichlet import (
+    dirichlet,
+    dirichlet_balanced,
+    dirichlet_prior,
+    dirichlet_uncapped,
+)
+from gptfl_datasets.partition import group, iid
 
 Labels = NDArray[np.int64]
 MakePartition = Callable[..., Partition]
 
-DRAWN = [iid, dirichlet, dirichlet_balanced, dirichlet_prior]
-SKEWED = [dirichlet, dirichlet_balanced, dirichlet_prior]
+DRAWN = [iid, dirichlet, dirichlet_uncapped, dirichlet_balanced, dirichlet_prior]
+SKEWED = [dirichlet, dirichlet_uncapped, dirichlet_balanced, dirichlet_prior]
 
 
 def balanced_labels(num_samples: int = 1000, num_classes: int = 10) -> Labels:
@@ -36,9 +42,6 @@ def mean_max_class_share(partition: Partition, labels: Labels) -> float:
 
 
 def test_all_recipes_are_registered() -> None:
-    assert {"iid", "dirichlet", "dirichlet_balanced", "dirichlet_prior", "group"} <= set(
-        partitions.names()
-    )
     for recipe in [*DRAWN, group]:
         assert partitions.get(recipe.__name__) is recipe
 
@@ -255,6 +258,7 @@ def test_smaller_alpha_means_more_skew(recipe: MakePartition) -> None:
 FROZEN = [
     (iid, "16c053d919eb90f021e459baff46c0d9e43b6d8f0ec66ecd55a87b007f6d2a95"),
     (dirichlet, "4bfa29cb17a6bccba822aa654e32459cf2e9d6198012aaa0059bf188c76784a1"),
+    (dirichlet_uncapped, "b8e568b75b73d26756ad974b427660efbb3eb284ad4ed8f8b3d0bf6cdb3484df"),
     (dirichlet_balanced, "b66dcca647d7a243b4090497a403adaa4f15a096dc8418b72304702e381aadb8"),
     (dirichlet_prior, "de3b388a21c3e28456d320e336b40eea3aa5aa4cb8fdd7a3a217fe5aa35bb231"),
 ]
@@ -283,6 +287,7 @@ def test_settings_say_what_decided() -> None:
     request_ = {"num_clients": 4, "seed": 7, "alpha": 1, "min_size": 2}
     assert iid(labels, None, **request_).settings == {"num_clients": 4, "seed": 7}
     assert dirichlet(labels, None, **request_).settings == request_
+    assert dirichlet_uncapped(labels, None, **request_).settings == request_
     assert dirichlet_balanced(labels, None, **request_).settings == request_
     assert dirichlet_prior(labels, None, **request_).settings == {
         "num_clients": 4,
@@ -351,7 +356,7 @@ def test_impossible_natural_partitions_are_refused(
         group(np.zeros(4, dtype=np.int64), ids, **({"num_clients": 0} | change))
 
 
-@pytest.mark.parametrize("recipe", [dirichlet, dirichlet_balanced])
+@pytest.mark.parametrize("recipe", [dirichlet, dirichlet_uncapped, dirichlet_balanced])
 def test_retries_are_bounded_and_name_the_smallest_client(recipe: MakePartition) -> None:
     with pytest.raises(UsageError) as caught:
         # A client for every tenth sample: no draw gives each exactly ten.
