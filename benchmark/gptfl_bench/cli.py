@@ -172,6 +172,8 @@ def _run(options: argparse.Namespace) -> int:
         print(config.as_yaml(plan.config, list(dict.fromkeys(c.name for c in plan.cells))), end="")
         return OK
     context = experiment.context(options.out, _command(), options.force, options.cache)
+    # A download has its own bar, so it comes before the run's.
+    plan.cells[0].load_task()
     with progress.for_terminal() as shown:
         cells = list(launchers.execute(plan.cells, context, shown, options.launcher))
     _print_leaderboard(options.out, {cell.record["run_id"] for cell in cells})

@@ -44,7 +44,11 @@ def examine() -> list[Finding]:
     policy = os.environ.get("OMP_WAIT_POLICY", "not set")
     advice = policy if policy == "passive" else f"{policy}; idle threads spin, export it as passive"
     found.append(Finding("OMP_WAIT_POLICY", policy == "passive", advice))
-    for name, folder in (("working folder", Path.cwd()), ("cache", access.default_cache())):
+    for name, folder in (
+        ("working folder", Path.cwd()),
+        ("data sets", access.default_data()),
+        ("cache", access.default_cache()),
+    ):
         found.append(_folder(name, folder))
     for module, text in OPTIONAL.items():
         there = importlib.util.find_spec(module) is not None

@@ -15,7 +15,7 @@ from gptfl_bench.generator import generators, prompt_writers
 from gptfl_bench.method import Method, methods
 from gptfl_bench.network import models
 from gptfl_bench.records import ABLATED
-from gptfl_bench.spec import CellSpec
+from gptfl_bench.spec import CellSpec, forget_tasks
 from gptfl_bench.task import Task, partitions, tasks
 
 WRAPPER = "gptfl"
@@ -61,6 +61,7 @@ def plan(
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise UsageError(f"seeds {list(seeds)} must be distinct whole numbers of 0 or more.")
+    forget_tasks()
     dataset_name = dataset if isinstance(dataset, str) else dataset.name
     if isinstance(dataset, str):
         tasks.get(dataset)

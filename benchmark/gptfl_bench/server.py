@@ -146,6 +146,7 @@ class Server:
             "pretrained",
             {
                 "data": data_key,
+                "form": data.form,
                 "plan": asdict(plan),
                 "seed": self.seed,
                 "model": architecture or self.model_key,

@@ -139,6 +139,11 @@ def _generator_fingerprint(factory: Callable[[], Generator]) -> str:
     return factory().fingerprint
 
 
+def forget_tasks() -> None:
+    """Let the next plan of this process see files as they are by then."""
+    _read_task.cache_clear()
+
+
 @cache
 def _read_task(
     name: str, options: tuple[tuple[str, str | int | float | bool | None], ...], access: Access

@@ -6,7 +6,7 @@ Letters in shapes: N samples, C classes, K clients.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -52,6 +52,13 @@ class Samples:
     def labels(self) -> Tensor:
         """The class indices shown, (n,)."""
         return self.y if self.indices is None else self.y[self.indices]
+
+    @property
+    def form(self) -> str:
+        """Shape, type and transform in words; the same media can have several forms."""
+        transform = self.transform
+        words = repr(transform) if is_dataclass(transform) else transform.__qualname__
+        return f"{tuple(self.x.shape[1:])} {self.x.dtype} {words}"
 
     def select(self, indices: Tensor) -> "Samples":
         """Return a view of the samples at ``indices`` of this view; nothing is copied."""

@@ -68,7 +68,7 @@ def audio_folder(access: Access, options: AudioFolderOptions = AudioFolderOption
         data = own_data(tree, SOUNDS, options.clients, options.test_share)
         for split, labels in (("train", data.train), ("test", data.test)):
             rows = workspace.empty(f"{split}_x", (len(labels), frames, MEL_BINS), np.float16)
-            Clips(rows).read(tree, {name: row for row, name in enumerate(labels)})
+            Clips(rows).read(workspace, tree, {name: row for row, name in enumerate(labels)})
             workspace.empty(f"{split}_y", (len(labels),), np.int64)[:] = list(labels.values())
         return About(data.classes, data.groups, data.note, f"folder {tree.path.name}")
 

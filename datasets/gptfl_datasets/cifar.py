@@ -252,7 +252,7 @@ def _from_images(workspace: Workspace, tree: Tree, batches: Batches) -> About:
         labels = files.in_number_order()
         x = workspace.empty(f"{split}_x", (len(labels), 3, _SIDE, _SIDE), np.uint8)
         row_of = {name: row for row, name in enumerate(labels)}
-        for name, data in tree.below(split).stream(row_of.__contains__):
+        for name, data in workspace.stream(tree.below(split), row_of):
             image = decode(data, f"{split}/{name}", exact=(_SIDE, _SIDE))
             x[row_of[name]] = image.transpose(2, 0, 1)
             kinds.add(name.rpartition(".")[2].lower().replace("jpg", "jpeg"))

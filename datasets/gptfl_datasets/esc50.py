@@ -131,7 +131,7 @@ def _read(workspace: Workspace, found: Found, options: EscOptions) -> About:
     for split in ("train", "test"):
         clips = [clip for clip in table if (clip.file in test) == (split == "test")]
         made = Clips(workspace.empty(f"{split}_x", (len(clips), _FRAMES, MEL_BINS), np.float16))
-        made.read(found.tree, {clip.file: row for row, clip in enumerate(clips)})
+        made.read(workspace, found.tree, {clip.file: row for row, clip in enumerate(clips)})
         workspace.empty(f"{split}_y", (len(clips),), np.int64)[:] = [c.target for c in clips]
     names = {clip.target: clip.category for clip in table}
     return About(

@@ -122,7 +122,7 @@ def _read(workspace: Workspace, found: Found, images: Tree, side: int, valid: st
         y[:] = [labels[number - 1] - 1 for number in members]
         rows |= {f"image_{number:05}.jpg": (x, row) for row, number in enumerate(members)}
     smallest, seen = side, set()
-    for name, data in images.stream(rows.__contains__):
+    for name, data in workspace.stream(images, rows):
         picture = decode(data, name)
         smallest = min(smallest, *picture.shape[:2])
         array, row = rows[name]

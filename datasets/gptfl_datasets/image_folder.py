@@ -80,6 +80,6 @@ def _fill(workspace: Workspace, data: OwnData, size: int) -> None:
         x = workspace.empty(f"{split}_x", (len(labels), 3, size, size), np.uint8)
         workspace.empty(f"{split}_y", (len(labels),), np.int64)[:] = list(labels.values())
         rows |= {name: (x, row) for row, name in enumerate(labels)}
-    for name, encoded in data.tree.stream(rows.__contains__):
+    for name, encoded in workspace.stream(data.tree, rows):
         array, row = rows[name]
         array[row] = fitted(decode(encoded, name), size).transpose(2, 0, 1)

@@ -154,7 +154,7 @@ def _read(workspace: Workspace, found: Found, options: SpeechOptions) -> About:
         made = Clips(
             workspace.empty(f"{split}_x", (len(names) + len(extra), _FRAMES, MEL_BINS), np.float16)
         )
-        made.read(found.tree, {name: row for row, name in enumerate(names)})
+        made.read(workspace, found.tree, {name: row for row, name in enumerate(names)})
         made.add(extra, first_row=len(names))
         y = workspace.empty(f"{split}_y", (len(names) + len(extra),), np.int64)
         y[: len(names)] = [index[name.partition("/")[0]] for name in names]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gptfl_bench.errors import UsageError
 from gptfl_datasets.files.audio import decode
+from gptfl_datasets.files.prepared import Workspace
 from gptfl_datasets.files.tree import Tree
 from gptfl_datasets.preprocess.audio_features import features
 
@@ -24,7 +25,7 @@ class Clips:
 
     rows: NDArray[np.generic]
 
-    def read(self, tree: Tree, row_of: Mapping[str, int]) -> None:
+    def read(self, workspace: Workspace, tree: Tree, row_of: Mapping[str, int]) -> None:
         """Fill the row of each file of ``row_of`` from ``tree``, in one pass.
 
         Raises:
@@ -33,7 +34,7 @@ class Clips:
         seconds = self.rows.shape[1] / 100
         waves: dict[int, np.ndarray] = {}
         read = 0
-        for name, data in tree.stream(row_of.__contains__):
+        for name, data in workspace.stream(tree, row_of):
             waves[row_of[name]] = decode(data, name, seconds=seconds)
             read += 1
             if len(waves) == _TOGETHER:

@@ -102,7 +102,9 @@ def find(layout: Layout, path: str | None, access: Access) -> Found:
         )
     for name, remote in layout.files.items():
         if not (target / name).exists():
-            fetch(remote, target / name, what=f"{layout.dataset}: {name}", announce=access.announce)
+            with access.bar(name, of_bytes=True) as move:
+                what = f"{layout.dataset}: {name}"
+                fetch(remote, target / name, what=what, announce=access.announce, progress=move)
     found = look(layout, target)
     assert found is not None
     return found

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from gptfl_bench.access import Access
 from gptfl_bench.artifacts import digest
 from gptfl_bench.generator import Modality
 from gptfl_bench.task import Metric, Samples, Task, Transform
+from gptfl_datasets.files.tree import Tree
 
 FORMAT = 1
 """Changes when decoding changes, so that files of an older version are not taken for new ones."""
@@ -88,9 +89,11 @@ class Workspace:
 
     Attributes:
         folder: Files of this data set.
+        move: Takes how many samples are decoded, and of how many.
     """
 
     folder: Path
+    move: Callable[[int, int], None] = lambda done, due: None
     _arrays: dict[str, NDArray[np.generic]] = field(default_factory=dict)
 
     def empty(
@@ -102,6 +105,13 @@ class Workspace:
         )
         self._arrays[name] = array
         return array
+
+    def stream(self, tree: Tree, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield names and contents of the files ``wanted``, in one pass, and show how far it is."""
+        names = frozenset(wanted)
+        for done, item in enumerate(tree.stream(names.__contains__), 1):
+            yield item
+            self.move(done, len(names))
 
     def finish(self) -> None:
         """Write everything out."""
@@ -134,7 +144,8 @@ def prepare(
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
             try:
-                _write(part, make)
+                with access.bar(f"decoding {dataset}, once") as move:
+                    _write(Workspace(part, move), make)
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
@@ -145,8 +156,8 @@ def prepare(
     return kept
 
 
-def _write(folder: Path, make: Callable[[Workspace], About]) -> None:
-    workspace = Workspace(folder)
+def _write(workspace: Workspace, make: Callable[[Workspace], About]) -> None:
+    folder = workspace.folder
     about = make(workspace)
     workspace.finish()
     arrays = _arrays(folder)
