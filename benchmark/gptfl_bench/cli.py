@@ -314,7 +314,7 @@ def _data(options: argparse.Namespace) -> int:
     print(datacheck.describe(task, verified=options.verify))
     if options.partition:
         from gptfl_bench.assemble import share
-        from gptfl_reports import holdings
+        from gptfl_reports import holdings, holdings_figure
 
         partition = share(task, task.train, settings, options.seed)
         held = holdings.Holdings(
@@ -327,7 +327,8 @@ def _data(options: argparse.Namespace) -> int:
             partition.fingerprint,
         )
         print(f"\n{holdings.summary_text(held)}")
-        for path in holdings.write(held, options.out, f"{task.name}-{partition.fingerprint[:12]}"):
+        stem = f"{task.name}-{partition.fingerprint[:12]}"
+        for path in holdings_figure.write(held, options.out, stem):
             print(path)
     return OK
 

@@ -17,9 +17,7 @@ from statistics import fmean, median
 
 from gptfl_bench.errors import UsageError
 from gptfl_bench.records import Cell, RunRecord
-from gptfl_reports import figures, units
-from gptfl_reports.files import write_files
-from gptfl_reports.holdings_figure import draw
+from gptfl_reports import units
 from gptfl_reports.tables import QUICK, Column, Entry, Table, csv_text, terminal
 from gptfl_reports.tasks import sharing
 
@@ -248,31 +246,3 @@ def holdings_csv(holdings: Holdings) -> str:
         ("client", "size", "effective_classes", *holdings.classes),
         [(k, size, units.exact(n), *row) for k, (size, n, row) in enumerate(rows)],
     )
-
-
-def files(holdings: Holdings, stem: str) -> dict[str, bytes]:
-    """Return the figure as SVG and PNG, and its numbers as CSV, by file name."""
-    return {
-        f"{stem}.svg": svg(holdings).encode(),
-        f"{stem}.png": figures.png(lambda: draw(holdings)),
-        f"{stem}.csv": holdings_csv(holdings).encode(),
-    }
-
-
-def write(holdings: Holdings, folder: Path, stem: str) -> list[Path]:
-    """Write ``stem.svg``, ``stem.png`` and ``stem.csv`` to a folder, and return their paths.
-
-    Raises:
-        UsageError: If the folder can't be written to.
-    """
-    return write_files(folder, files(holdings, stem))
-
-
-def svg(holdings: Holdings, ink: str = figures.INK) -> str:
-    """Return the figure as SVG, the same text for the same numbers.
-
-    Args:
-        holdings: What to show.
-        ink: Colour of text and axes; ``currentColor`` follows the page, on no background.
-    """
-    return figures.svg(lambda: draw(holdings), holdings.title, ink)

@@ -1,16 +1,18 @@
 """The figure of who holds what: a map of classes by clients, above sizes and class numbers."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from gptfl_reports import figures
 from gptfl_reports.figures import COLORS
+from gptfl_reports.files import write_files
+from gptfl_reports.holdings import Holdings, holdings_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from gptfl_reports.holdings import Holdings
 
 _WIDTH, _RIGHT, _STRIP, _GAP, _BOTTOM = 7.2, 0.85, 0.8, 0.14, 0.5
 """Inches of a figure: all of it, right margin, each strip below the map, gaps, bottom margin."""
@@ -20,7 +22,7 @@ _COLUMNS = 750
 """Columns a map has pixels for; more clients are averaged, for else some would not show."""
 
 
-def draw(holdings: "Holdings") -> "Figure":
+def draw(holdings: Holdings) -> "Figure":
     """Return the figure: samples by class and client, largest client first; below, by client.
 
     The map's colour goes with the square root of a count, so that few samples still show beside
@@ -65,7 +67,7 @@ def draw(holdings: "Holdings") -> "Figure":
     return figure
 
 
-def _map(axis: "Axes", bar: "Axes", holdings: "Holdings", order: Sequence[int], each: int) -> None:
+def _map(axis: "Axes", bar: "Axes", holdings: Holdings, order: Sequence[int], each: int) -> None:
     """Draw the map with its scale; a column is the mean of ``each`` clients."""
     import numpy as np
     from matplotlib import colormaps
@@ -112,3 +114,31 @@ def _strip(axis: "Axes", values: Sequence[float], label: str) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=7, length=2)
     axis.set_ylabel(label, fontsize=8)
+
+
+def files(holdings: Holdings, stem: str) -> dict[str, bytes]:
+    """Return the figure as SVG and PNG, and its numbers as CSV, by file name."""
+    return {
+        f"{stem}.svg": svg(holdings).encode(),
+        f"{stem}.png": figures.png(lambda: draw(holdings)),
+        f"{stem}.csv": holdings_csv(holdings).encode(),
+    }
+
+
+def write(holdings: Holdings, folder: Path, stem: str) -> list[Path]:
+    """Write ``stem.svg``, ``stem.png`` and ``stem.csv`` to a folder, and return their paths.
+
+    Raises:
+        UsageError: If the folder can't be written to.
+    """
+    return write_files(folder, files(holdings, stem))
+
+
+def svg(holdings: Holdings, ink: str = figures.INK) -> str:
+    """Return the figure as SVG, the same text for the same numbers.
+
+    Args:
+        holdings: What to show.
+        ink: Colour of text and axes; ``currentColor`` follows the page, on no background.
+    """
+    return figures.svg(lambda: draw(holdings), holdings.title, ink)

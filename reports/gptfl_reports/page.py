@@ -7,7 +7,8 @@ from gptfl_bench.records import Cell
 from gptfl_reports import curves
 from gptfl_reports.ablations import ablation_tables
 from gptfl_reports.figures import inline
-from gptfl_reports.holdings import Holdings, holdings_table, svg
+from gptfl_reports.holdings import Holdings, holdings_table
+from gptfl_reports.holdings_figure import svg
 from gptfl_reports.leaderboard import Leaderboard
 from gptfl_reports.rounds import round_tables
 from gptfl_reports.table1 import observed, table1

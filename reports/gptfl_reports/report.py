@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gptfl_bench.records import read_cells
-from gptfl_reports import curves, holdings
+from gptfl_reports import curves, holdings, holdings_figure
 from gptfl_reports.ablations import ablations_csv, ablations_markdown
 from gptfl_reports.files import write_files
 from gptfl_reports.leaderboard import leaderboard, to_csv, to_latex, to_markdown
@@ -48,5 +48,5 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
     files["curves.svg"] = curves.svg(drawn, style).encode() if drawn else b""
     files["curves.png"] = curves.png(drawn, style) if drawn else b""
     for stem, one in held.items():
-        files |= holdings.files(one, stem)
+        files |= holdings_figure.files(one, stem)
     return write_files(out, files)

@@ -32,9 +32,8 @@ from gptfl_reports.holdings import (
     read_all,
     read_holdings,
     summary_text,
-    svg,
-    write,
 )
+from gptfl_reports.holdings_figure import svg, write
 from gptfl_reports.report import write_report
 
 MakeCell = Callable[..., Path]
