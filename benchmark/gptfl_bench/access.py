@@ -9,6 +9,8 @@ from pathlib import Path
 
 import platformdirs
 
+from gptfl_bench.errors import UsageError
+
 DATA_VARIABLE = "GPTFL_BENCH_DATA"
 CACHE_VARIABLE = "GPTFL_BENCH_CACHE"
 
@@ -21,6 +23,17 @@ def default_data() -> Path:
 def default_cache() -> Path:
     """Return the folder of shared results if no other is named."""
     return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("gptfl-bench"))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that can't be one.
+
+    Raises:
+        UsageError: If it or a folder above it is a file.
+    """
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise UsageError(f"{str(folder)!r} can't be a folder: {str(place)!r} is a file.")
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,15 @@ class Access:
     cache: Path = field(default_factory=default_cache)
     download: bool = True
     anew: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse files where folders are needed.
+
+        Raises:
+            UsageError: Naming the file.
+        """
+        check_folder(self.data)
+        check_folder(self.cache)
 
     def announce(self, line: str) -> None:
         """Tell the user about work that takes long, on standard error."""

@@ -6,6 +6,7 @@ user's ``key=value`` overrides do. ``methods.X`` holds a method's fields and ``w
 takes inside ``gptfl+X``; both fall back, field by field, on the level above.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass, replace
 from importlib.resources import files
@@ -101,6 +102,7 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
     if not (root / folder / f"{preset}.yaml").is_file():
         raise unknown("preset", preset, PRESETS)
     base = _base(dataset)
+    overrides = [_quoted(text) for text in overrides]
     given = _check(base, overrides)
     ConfigStore.instance().store(name="base", node=base)
     try:
@@ -166,6 +168,21 @@ def _default(item: "Field[object]") -> object:
     if item.default_factory is not MISSING:
         return item.default_factory()
     raise UsageError(f"the method field {item.name!r} needs a default value.")
+
+
+def _quoted(text: str) -> str:
+    """Return an override with its value in quotes if it can't be read otherwise.
+
+    Hydra's grammar has no place for ``~``, ``(`` or ``é``, but paths and patterns do.
+    """
+    try:
+        OverridesParser.create().parse_override(text)
+    except HydraException:
+        key, _, value = text.partition("=")
+        # Backslashes count double before a quote, and only there.
+        escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), value)
+        return f'{key}="{escaped}"' if value else text
+    return text
 
 
 def _check(base: Tree, overrides: Sequence[str]) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from gptfl_bench import config, loop
-from gptfl_bench.access import Access, default_cache
+from gptfl_bench.access import Access, check_folder, default_cache
 from gptfl_bench.artifacts import Artifacts
 from gptfl_bench.config import Config
 from gptfl_bench.errors import UsageError, unknown
@@ -135,11 +135,9 @@ def context(
     Raises:
         UsageError: If ``out`` is a file.
     """
-    for folder in (out, cache):
-        for place in (folder, *folder.parents) if folder is not None else ():
-            if place.exists() and not place.is_dir():
-                raise UsageError(f"{str(folder)!r} can't be a folder: {str(place)!r} is a file.")
-    return loop.Context(out, Artifacts(cache or default_cache()), command, force)
+    check_folder(out)
+    check_folder(cache := cache or default_cache())
+    return loop.Context(out, Artifacts(cache), command, force)
 
 
 def _object_name(method: Method, taken: dict[str, Method]) -> str:

@@ -142,6 +142,16 @@ def test_cfg_prints_settings_and_runs_nothing(bench: Callable[..., Any], tmp_pat
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    "value", ["~/x", "/a b/c", "/a(1)/c", "/a=b", "C:\\x\\", "/ä/é", "/it's(", '/q"(', 'a\\"(\\\\']
+)
+def test_paths_and_patterns_need_no_quotes_of_hydras(bench: Callable[..., Any], value: str) -> None:
+    for key in ("path", "clients"):
+        answer = bench("run", "--dataset", "audio_folder", "--cfg", f"data.{key}={value}")
+        assert answer.code == 0
+        assert OmegaConf.create(answer.out).data[key] == value
+
+
 def test_other_methods_and_their_order_change_no_number(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:

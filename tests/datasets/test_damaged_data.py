@@ -200,3 +200,11 @@ def test_a_pattern_that_finds_no_client(audio_folder_tree: Path, refused: Refuse
     assert "is no regular expression" in refused(
         "audio_folder", audio_folder_tree, "data.clients='('"
     )
+
+
+def test_a_file_where_the_data_folder_should_be(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["data", "cifar10", "--data", str(tmp_path / "file" / "below")]) == 2
+    assert "file' is a file" in capfd.readouterr().err
