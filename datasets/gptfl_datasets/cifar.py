@@ -261,5 +261,5 @@ def _from_images(workspace: Workspace, tree: Tree, batches: Batches) -> About:
     return About(
         names,
         note=f"{kind} copies, not the official files",
-        read=f"image folder {tree.path.name} ({kind})",
+        read=f"{kind} image folder {tree.path.name}",
     )

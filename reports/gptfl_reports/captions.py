@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gptfl_reports.tasks import TaskGroup, plan_of, sharing
+from gptfl_reports.tasks import TaskGroup, plan_of, read_from, sharing
 
 
 def caption(task: TaskGroup) -> tuple[str, ...]:
@@ -27,8 +27,8 @@ def caption(task: TaskGroup) -> tuple[str, ...]:
 
 def _read(task: TaskGroup) -> str:
     """Return what the data were read from, if the records say so."""
-    read = sorted({cell.record["dataset"].get("read", "") for cell in task.cells} - {""})
-    return f", read from {' and '.join(read)}" if read else ""
+    files = read_from(cell.record for cell in task.cells)
+    return f", read from {files}" if files else ""
 
 
 def _other_networks(task: TaskGroup) -> str:

@@ -19,7 +19,7 @@ from gptfl_bench.errors import UsageError
 from gptfl_bench.records import Cell, RunRecord
 from gptfl_reports import units
 from gptfl_reports.tables import QUICK, Column, Entry, Table, csv_text, terminal
-from gptfl_reports.tasks import sharing
+from gptfl_reports.tasks import data_title, sharing
 
 _LARGEST_FILE = 2**28
 """Bytes of a partition file that are read: room for some thirty million samples."""
@@ -190,7 +190,7 @@ def _place(records: Sequence[RunRecord]) -> tuple[str, str, int, str]:
 def _title(records: Sequence[RunRecord]) -> str:
     seeds = sorted({record["seed"] for record in records})
     named = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
-    return f"{records[0]['dataset']['name']} · {sharing(records[0])} · {named}"
+    return f"{data_title(records)} · {sharing(records[0])} · {named}"
 
 
 def holdings_table(held: Sequence[Holdings]) -> Table:

@@ -98,7 +98,7 @@ def group(cells: Iterable[Cell]) -> tuple[TaskGroup, ...]:
     seen: dict[str, int] = {}
     for _, members in sorted(tasks.items()):
         record = members[0].record
-        title = _title(record)
+        title = _title([cell.record for cell in members])
         seen[title] = seen.get(title, 0) + 1
         if seen[title] > 1:
             title = f"{title} ({seen[title]})"
@@ -169,9 +169,21 @@ def _task_key(record: RunRecord) -> str:
     )
 
 
-def _title(record: RunRecord) -> str:
+def data_title(records: Sequence[RunRecord]) -> str:
+    """Return the name of some records' data, and what was read where that is no package's own."""
+    files = read_from(records)
+    return records[0]["dataset"]["name"] + (f" ({files})" if files else "")
+
+
+def read_from(records: Iterable[RunRecord]) -> str:
+    """Return what data were read from, in words; empty if the records don't say."""
+    return " and ".join(sorted({record["dataset"].get("read", "") for record in records} - {""}))
+
+
+def _title(records: Sequence[RunRecord]) -> str:
+    record = records[0]
     return (
-        f"{record['dataset']['name']} · {sharing(record)} · {record['model']['name']} · "
+        f"{data_title(records)} · {sharing(record)} · {record['model']['name']} · "
         f"{record['rounds']} rounds of {record['cohort_size']} of {record['num_clients']} clients"
     )
 

@@ -34,7 +34,7 @@ def test_cifar10_has_its_60000_images_in_official_order(load: Load) -> None:
     assert task.label_names[:3] == ("airplane", "automobile", "bird")
     assert task.train.x.dtype == torch.uint8
     assert "JPEG copies" in task.note
-    assert task.read == "image folder cifar10_jpeg (JPEG)"
+    assert task.read == "JPEG image folder cifar10_jpeg"
 
 
 def test_lossless_images_match_their_jpeg_partners_by_index_and_label(load: Load) -> None:

@@ -114,7 +114,7 @@ def test_an_image_folder_of_cifar_is_read_by_number(cifar10_tree: Path, tmp_path
     assert images.fingerprint == batches.fingerprint
     assert (images.note, images.read) == (
         "PNG copies, not the official files",
-        "image folder images (PNG)",
+        "PNG image folder images",
     )
 
 

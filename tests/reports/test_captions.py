@@ -15,6 +15,7 @@ def test_caption_says_what_the_data_were_read_from(make_cell: MakeCell, run_fold
     text = to_markdown(leaderboard(read_cells(run_folder)))
     words = "Data: digits version 1, read from the archive x.tar.gz and unpacked tree x, 1,437"
     assert words in text
+    assert "digits (the archive x.tar.gz and unpacked tree x) · dirichlet" in text
 
 
 def test_data_of_a_package_were_read_from_nowhere(make_cell: MakeCell, run_folder: Path) -> None:
