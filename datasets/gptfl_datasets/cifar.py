@@ -217,7 +217,7 @@ def _names(names: object, batches: Batches) -> tuple[str, ...]:
         raise UsageError(
             f"{batches.meta!r} does not name {batches.classes} classes; it is another file."
         )
-    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
+    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
 
 
 def _images(
@@ -229,7 +229,8 @@ def _images(
         isinstance(x, np.ndarray) and x.dtype == np.uint8 and x.ndim == 2 and x.shape[1] == 3072
     ):
         raise UsageError(f"{where!r} holds no bytes of images (N, 3072); it is another file.")
-    y = np.asarray(labels, dtype=np.int64) if isinstance(labels, list) else np.empty(0, np.int64)
+    whole = isinstance(labels, list) and all(type(label) is int for label in labels)
+    y = np.array(labels if whole else [], dtype=np.int64)
     if y.shape != (len(x),) or not len(y) or y.min() < 0 or y.max() >= batches.classes:
         raise UsageError(
             f"{where!r} does not hold a label from 0 to {batches.classes - 1} for each of its "
