@@ -217,7 +217,9 @@ def _names(names: object, batches: Batches) -> tuple[str, ...]:
         raise UsageError(
             f"{batches.meta!r} does not name {batches.classes} classes; it is another file."
         )
-    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
+    return tuple(
+        name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names
+    )
 
 
 def _images(
