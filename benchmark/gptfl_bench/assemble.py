@@ -155,6 +155,8 @@ def build_server(
         world.task,
         len(world.train),
         artifacts,
+        spec.generator,
+        spec.prompt_writer,
         progress=lambda done, due: progress.stage("synthetic samples", done, due),
     )
     return Server(

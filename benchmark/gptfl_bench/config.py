@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gptfl_bench import loaders
 from gptfl_bench.errors import UsageError, unknown
+from gptfl_bench.generator import generators, plain_fields, prompt_writers
 from gptfl_bench.method import Method, methods
 from gptfl_bench.records import ABLATED
 from gptfl_bench.settings import Settings
@@ -131,6 +132,9 @@ def _base(dataset: str) -> Tree:
     tree: Tree = asdict(Settings())
     if dataset in tasks.names():
         tree["data"] = loaders.options(dataset)
+    for section, registry in (("generators", generators), ("prompts", prompt_writers)):
+        fields_of = {name: plain_fields(registry.get(name)) for name in registry.names()}
+        tree[section] = {name: values for name, values in fields_of.items() if values}
     names = methods.names()
     inner = [name for name in names if not _wraps(methods.get(name))]
     tree["methods"] = {name: _node(methods.get(name), "") for name in names}

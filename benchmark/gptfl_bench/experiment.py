@@ -11,7 +11,7 @@ from gptfl_bench.access import Access, check_folder, default_cache
 from gptfl_bench.artifacts import Artifacts
 from gptfl_bench.config import Config
 from gptfl_bench.errors import UsageError, unknown
-from gptfl_bench.generator import generators, prompt_writers
+from gptfl_bench.generator import generators, make, prompt_writers
 from gptfl_bench.method import Method, methods
 from gptfl_bench.network import models
 from gptfl_bench.records import ABLATED
@@ -69,8 +69,9 @@ def plan(
     tree = config.load(dataset_name, preset, overrides)
     settings = tree.settings
     partitions.get(settings.partition.recipe)
-    generators.get(settings.synthetic.generator)
-    prompt_writers.get(settings.synthetic.prompts)
+    synthetic = settings.synthetic
+    make(generators, synthetic.generator, settings.generators.get(synthetic.generator, {}))
+    make(prompt_writers, synthetic.prompts, settings.prompts.get(synthetic.prompts, {}))
     if network is None:
         models.get(settings.model)
     chosen: dict[str, Method] = {}

@@ -3,13 +3,17 @@
 A generator is used only through its call, as a service: nothing here knows its insides.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import ClassVar, Literal, Protocol, TypeVar, get_type_hints
 
 import numpy as np
 
+from gptfl_bench.errors import UsageError, unknown
 from gptfl_bench.registry import Registry
+from gptfl_bench.typed import build
+
+T = TypeVar("T")
 
 Modality = Literal["image", "speech", "sound"]
 
@@ -23,12 +27,14 @@ class Prompt:
         text: The full prompt.
         guidance: Guidance scale; the paper draws it from 1 to 5 for each image (section 3.1).
         seed: Seed of this sample alone, so that neither batch size nor order matters.
+        number: Place among the samples of its label, from 0.
     """
 
     label: str
     text: str
     guidance: float
     seed: int
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,9 @@ class PromptWriter(Protocol):
         ...
 
 
+Plain = str | int | float | bool | None
+"""What a field may hold to be a setting."""
+
 generators: Registry[Callable[[], Generator]] = Registry(
     "generator", "gptfl_datasets", "gptfl_bench.generators"
 )
@@ -85,3 +94,38 @@ prompt_writers: Registry[Callable[[], PromptWriter]] = Registry(
     "prompt writer", "gptfl_datasets", "gptfl_bench.prompts"
 )
 """Factories by prompt writer name, called without arguments."""
+
+
+def plain_fields(factory: Callable[[], object]) -> dict[str, Plain]:
+    """Return the fields of a generator or prompt writer that are settings, with their defaults."""
+    if not (isinstance(factory, type) and is_dataclass(factory)):
+        return {}
+    defaults = {item.name: item.default for item in fields(factory) if item.init}
+    return {name: value for name, value in defaults.items() if isinstance(value, Plain)}
+
+
+def make(registry: Registry[Callable[[], T]], name: str, values: Mapping[str, Plain]) -> T:
+    """Return a generator or prompt writer with some fields set.
+
+    Args:
+        registry: ``generators`` or ``prompt_writers``.
+        name: A registered name.
+        values: Fields that differ from their defaults.
+
+    Raises:
+        UsageError: If there is no such part or field, or a value does not fit.
+    """
+    factory = registry.get(name)
+    known = plain_fields(factory)
+    part = factory()
+    changed = {}
+    for field, value in values.items():
+        if field not in known:
+            raise unknown(f"field of {registry.kind} {name!r}", field, known)
+        if value != known[field]:
+            hint = get_type_hints(type(part))[field]
+            changed[field] = build(hint, value, f"{field} of {registry.kind} {name!r}")
+    try:
+        return replace(part, **changed) if changed else part  # type: ignore[type-var]
+    except ValueError as error:
+        raise UsageError(f"{registry.kind} {name!r}: {error}.") from error

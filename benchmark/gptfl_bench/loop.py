@@ -251,7 +251,11 @@ def _record(spec: CellSpec, world: World, command: str, partition_file: str) -> 
     parameters, buffers = world.networks.task_size
     source, sha256 = provenance.method_source(spec.method)
     wanted = asdict(settings)
-    if not spec.uses_synthetic:
+    del wanted["generators"], wanted["prompts"]
+    if spec.uses_synthetic:
+        wanted["generator"] = settings.generators.get(settings.synthetic.generator, {})
+        wanted["prompts"] = settings.prompts.get(settings.synthetic.prompts, {})
+    else:
         del wanted["synthetic"]
     return records.RunRecord(
         schema=records.SCHEMA,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from gptfl_bench.buffers import BufferPolicy
 from gptfl_bench.fit import Plan
+from gptfl_bench.generator import Plain
 from gptfl_bench.iblt import Shape
 from gptfl_bench.public import PublicSettings
 from gptfl_bench.synthetic import SyntheticSettings
@@ -67,6 +68,8 @@ class Settings:
         evaluation: When and on what is tested.
         target: Value whose first round and cost are reported; none if null.
         synthetic: How synthetic data are made.
+        generators: Fields of generators that differ from their defaults, by name.
+        prompts: Fields of prompt writers that do.
         labels: Size of the sketch that clients send in label discovery.
         public: Where public data come from, for methods that need them.
         lift_conventions: Whether to run methods on modalities they were not published for.
@@ -89,6 +92,8 @@ class Settings:
     evaluation: EvaluationSettings = EvaluationSettings()
     target: float | None = None
     synthetic: SyntheticSettings = SyntheticSettings()
+    generators: dict[str, dict[str, Plain]] = field(default_factory=dict)
+    prompts: dict[str, dict[str, Plain]] = field(default_factory=dict)
     labels: Shape = Shape()
     public: PublicSettings = PublicSettings()
     lift_conventions: bool = False

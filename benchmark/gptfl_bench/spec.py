@@ -11,7 +11,14 @@ from gptfl_bench import groups as g
 from gptfl_bench import loaders
 from gptfl_bench.access import Access
 from gptfl_bench.artifacts import digest
-from gptfl_bench.generator import Generator, generators, prompt_writers
+from gptfl_bench.generator import (
+    Generator,
+    Plain,
+    PromptWriter,
+    generators,
+    make,
+    prompt_writers,
+)
 from gptfl_bench.method import Method, Need
 from gptfl_bench.models._weights import weights_sha256
 from gptfl_bench.settings import Settings
@@ -97,8 +104,9 @@ class CellSpec:
         Threads and device are left out: they change speed, and rounding at most.
         """
         settings = asdict(self.settings)
-        for name in ("threads", "device", "search", "plan", "start"):
-            # The plan is part of the method by now, and so is a warm start.
+        for name in ("threads", "device", "search", "plan", "start", "generators", "prompts"):
+            # The plan is part of the method by now, and so is a warm start; generators and prompt
+            # writers have fingerprints.
             del settings[name]
         if not self.uses_public and self.settings.public.source != "held_out":
             # Held-out data are kept from the clients of every method, synthetic ones from none.
@@ -106,9 +114,7 @@ class CellSpec:
         made_by: list[str] = []
         if self.uses_synthetic:
             # Other weights under the same name make other data.
-            synthetic = self.settings.synthetic
-            made_by.append(_generator_fingerprint(generators.get(synthetic.generator)))
-            made_by.append(prompt_writers.get(synthetic.prompts)().fingerprint)
+            made_by += [self._generator_fingerprint, self.prompt_writer().fingerprint]
         else:
             del settings["synthetic"], settings["labels"]
         settings["model_args"] = self.model_arguments
@@ -126,6 +132,30 @@ class CellSpec:
             "model": self.settings.model if self.network is None else self.model_key,
         }
 
+    def generator(self) -> Generator:
+        """Return the generator the settings name.
+
+        Raises:
+            UsageError: If it does not exist or a field does not fit.
+        """
+        name = self.settings.synthetic.generator
+        return make(generators, name, self.settings.generators.get(name, {}))
+
+    def prompt_writer(self) -> PromptWriter:
+        """Return the prompt writer the settings name.
+
+        Raises:
+            UsageError: If it does not exist or a field does not fit.
+        """
+        name = self.settings.synthetic.prompts
+        return make(prompt_writers, name, self.settings.prompts.get(name, {}))
+
+    @property
+    def _generator_fingerprint(self) -> str:
+        name = self.settings.synthetic.generator
+        values = self.settings.generators.get(name, {})
+        return _fingerprint(generators.get(name), name, tuple(sorted(values.items())))
+
     @property
     def run_id(self) -> str:
         """Method, data set, seed and a hash of what determines the result; a folder's name."""
@@ -134,14 +164,17 @@ class CellSpec:
 
 
 @cache
-def _generator_fingerprint(factory: Callable[[], Generator]) -> str:
+def _fingerprint(
+    factory: Callable[[], Generator], name: str, values: tuple[tuple[str, Plain], ...]
+) -> str:
     """Return a generator's fingerprint, for which it may read all its weights, once a process."""
-    return factory().fingerprint
+    return make(generators, name, dict(values)).fingerprint
 
 
 def forget_tasks() -> None:
     """Let the next plan of this process see files as they are by then."""
     _read_task.cache_clear()
+    _fingerprint.cache_clear()
 
 
 @cache

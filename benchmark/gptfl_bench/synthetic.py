@@ -15,7 +15,7 @@ from gptfl_bench.artifacts import Artifacts, digest
 from gptfl_bench.checkpoint import write_atomically
 from gptfl_bench.errors import Refusal
 from gptfl_bench.events import SyntheticReady
-from gptfl_bench.generator import Generator, Prompt, generators, prompt_writers
+from gptfl_bench.generator import Generator, Prompt, PromptWriter
 from gptfl_bench.randomness import address_seed, numpy_rng
 from gptfl_bench.task import Samples, Task
 
@@ -67,6 +67,8 @@ class SyntheticSource:
         task: What it stands in for; its training size is the unit of the amount.
         train_size: Real training samples, "1x".
         artifacts: The cache.
+        generator: Makes the generator.
+        writer: Makes the prompt writer.
         progress: Called with samples done and due.
     """
 
@@ -74,6 +76,8 @@ class SyntheticSource:
     task: Task
     train_size: int
     artifacts: Artifacts
+    generator: Callable[[], Generator]
+    writer: Callable[[], PromptWriter]
     progress: Callable[[int, int], None] = lambda done, due: None
 
     def __call__(self, labels: Sequence[str]) -> tuple[Samples, SyntheticReady]:
@@ -84,7 +88,7 @@ class SyntheticSource:
             UsageError: If generator or prompt writer don't exist or can't work here.
         """
         started = time.perf_counter()
-        generator = generators.get(self.settings.generator)()
+        generator = self.generator()
         if self.task.modality not in generator.modalities:
             raise Refusal(
                 f"the generator {self.settings.generator!r} makes "
@@ -115,7 +119,7 @@ class SyntheticSource:
     def write_prompts(self, labels: Sequence[str]) -> list[Prompt]:
         """Return all prompts, classes taking turns, so that any first part is balanced."""
         settings = self.settings
-        writer = prompt_writers.get(settings.prompts)()
+        writer = self.writer()
         each = max(-(-round(settings.multiplier * self.train_size) // len(labels)), 1)
         by_label = []
         for label in labels:
@@ -128,8 +132,8 @@ class SyntheticSource:
             )
             by_label.append(
                 [
-                    Prompt(label, text, round(float(scale), 3), address_seed(*address, number))
-                    for number, (text, scale) in enumerate(zip(texts, scales, strict=True))
+                    Prompt(label, text, round(float(scale), 3), address_seed(*address, n), n)
+                    for n, (text, scale) in enumerate(zip(texts, scales, strict=True))
                 ]
             )
         return list(itertools.chain.from_iterable(zip(*by_label, strict=True)))

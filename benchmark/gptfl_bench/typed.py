@@ -1,7 +1,6 @@
 """Making typed values out of plain ones, with one sentence for the first that does not fit."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import TypeVar
 
@@ -12,8 +11,8 @@ from gptfl_bench.errors import UsageError
 T = TypeVar("T")
 
 
-def build(kind: type[T], values: Mapping[str, object], where: str) -> T:
-    """Return ``kind(**values)`` with every type checked.
+def build(kind: type[T], values: object, where: str) -> T:
+    """Return ``kind(**values)``, or a plain value as it is, with every type checked.
 
     Raises:
         UsageError: Naming the first value that does not fit.
