@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from scipy.stats import entropy  # type: ignore[import-untyped]
+from scipy.stats import entropy
 
 from gptfl_bench.errors import UsageError
 from gptfl_bench.method import methods
