@@ -11,13 +11,18 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from gptfl_bench import __version__
+from gptfl_bench.data_commands import (
+    access_of,
+    arrange_access,
+    arrange_data,
+    arrange_generate,
+    data,
+    generate,
+)
 from gptfl_bench.errors import UsageError, unknown
-
-if TYPE_CHECKING:
-    from gptfl_bench.access import Access
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -123,36 +128,8 @@ def _arrange_run(parser: argparse.ArgumentParser) -> None:
     add("--launcher", default="basic", help="basic (default), joblib or submitit")
     add("--force", action="store_true", help="run cells again that have ended")
     add("--cfg", action="store_true", help="print the resolved settings and run nothing")
-    _arrange_access(parser)
+    arrange_access(parser)
     add("overrides", nargs="*", metavar="key=value", help="settings, in Hydra's syntax")
-
-
-def _arrange_access(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="folder in which data sets are looked for and into which they are downloaded "
-        "(default: $GPTFL_BENCH_DATA, else the user's data folder)",
-    )
-    parser.add_argument("--no-download", action="store_true", help="never download a data set")
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        metavar="DIR",
-        help="folder of prepared and synthetic data and pre-trained models that runs share "
-        "(default: $GPTFL_BENCH_CACHE, else the user's cache folder)",
-    )
-
-
-def _access(options: argparse.Namespace) -> "Access":
-    from gptfl_bench import access
-
-    return access.Access(
-        options.data or access.default_data(),
-        options.cache or access.default_cache(),
-        download=not options.no_download,
-    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -166,7 +143,7 @@ def _run(options: argparse.Namespace) -> int:
         options.preset,
         _seeds(options.seeds),
         options.overrides,
-        access=_access(options),
+        access=access_of(options),
     )
     if options.cfg:
         print(config.as_yaml(plan.config, list(dict.fromkeys(c.name for c in plan.cells))), end="")
@@ -197,7 +174,7 @@ def _arrange_search(parser: argparse.ArgumentParser) -> None:
     add("--preset", default="default", metavar="P", help="settings that are not searched")
     add("--out", type=Path, default=Path("searches"), metavar="DIR", help="folder of the trials")
     add("--launcher", default="basic", help="basic (default), joblib or submitit")
-    _arrange_access(parser)
+    arrange_access(parser)
     add("overrides", nargs="*", metavar="key=value", help="settings of all trials")
 
 
@@ -216,7 +193,7 @@ def _search(options: argparse.Namespace) -> int:
             context,
             shown,
             options.launcher,
-            _access(options),
+            access_of(options),
         )
     table = options.out / f"{options.dataset}.csv"
     table.write_text(search.as_csv(trials, grid.seeds), encoding="utf-8")
@@ -284,55 +261,6 @@ def _list(options: argparse.Namespace) -> int:
     return OK
 
 
-def _arrange_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", metavar="D", help="data set")
-    add = parser.add_argument
-    either = parser.add_mutually_exclusive_group()
-    either.add_argument("--verify", action="store_true", help="read all again, compare checksums")
-    either.add_argument("--prepare", action="store_true", help="download what is missing, decode")
-    add("--partition", action="store_true", help="draw which client holds what")
-    add("--preset", default="default", metavar="P", help="quick, default, cpu or paper")
-    add("--seed", type=int, default=0, metavar="S", help="seed of the partition (default: 0)")
-    add("--out", type=Path, default=Path("partitions"), metavar="DIR", help="folder of drawings")
-    _arrange_access(parser)
-    add("overrides", nargs="*", metavar="key=value", help="settings, as of run")
-
-
-def _data(options: argparse.Namespace) -> int:
-    from gptfl_bench import config, datacheck
-    from gptfl_bench.task import tasks
-
-    tasks.get(options.dataset)
-    settings = config.load(options.dataset, options.preset, options.overrides).settings
-    task = datacheck.load(
-        options.dataset,
-        settings.data,
-        _access(options),
-        verify=options.verify,
-        prepare=options.prepare,
-    )
-    print(datacheck.describe(task, verified=options.verify))
-    if options.partition:
-        from gptfl_bench.assemble import share
-        from gptfl_reports import holdings, holdings_figure
-
-        partition = share(task, task.train, settings, options.seed)
-        held = holdings.Holdings(
-            f"{task.name} · {partition.describe()}",
-            task.label_names,
-            tuple(
-                tuple(row)
-                for row in partition.counts(task.train.labels.numpy(), task.num_classes).tolist()
-            ),
-            partition.fingerprint,
-        )
-        print(f"\n{holdings.summary_text(held)}")
-        stem = f"{task.name}-{partition.fingerprint[:12]}"
-        for path in holdings_figure.write(held, options.out, stem):
-            print(path)
-    return OK
-
-
 def _arrange_nothing(parser: argparse.ArgumentParser) -> None:
     """Take no options."""
 
@@ -355,7 +283,8 @@ COMMANDS: dict[
     "results": ("one row a cell, also while a run is going", _arrange_results, _results),
     "report": ("tables, curves and a page from the records alone", _arrange_report, _report),
     "list": ("what there is: " + ", ".join(LISTS), _arrange_list, _list),
-    "data": ("where a data set is looked for and whether it is whole", _arrange_data, _data),
+    "data": ("where a data set is looked for and whether it is whole", arrange_data, data),
+    "generate": ("make a synthetic data set as a folder", arrange_generate, generate),
     "search": ("search rates by equal budgets on held-out data", _arrange_search, _search),
     "doctor": ("what works here and what to install for the rest", _arrange_nothing, _doctor),
 }

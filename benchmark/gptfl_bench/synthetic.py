@@ -88,13 +88,7 @@ class SyntheticSource:
             UsageError: If generator or prompt writer don't exist or can't work here.
         """
         started = time.perf_counter()
-        generator = self.generator()
-        if self.task.modality not in generator.modalities:
-            raise Refusal(
-                f"the generator {self.settings.generator!r} makes "
-                f"{', '.join(sorted(generator.modalities))}, not {self.task.modality}; set "
-                "synthetic.generator to one that does (gptfl-bench list generators)."
-            )
+        generator = self.fitting_generator()
         prompts = self.write_prompts(labels)
         key = digest({"prompts": [asdict(p) for p in prompts], "generator": generator.fingerprint})
         with self.artifacts.claim("synthetic", key) as place:
@@ -115,6 +109,21 @@ class SyntheticSource:
             cached=made == 0,
             seconds=time.perf_counter() - started,
         )
+
+    def fitting_generator(self) -> Generator:
+        """Return the generator if it makes what the task's samples are.
+
+        Raises:
+            Refusal: If it makes something else.
+        """
+        generator = self.generator()
+        if self.task.modality not in generator.modalities:
+            raise Refusal(
+                f"the generator {self.settings.generator!r} makes "
+                f"{', '.join(sorted(generator.modalities))}, not {self.task.modality}; set "
+                "synthetic.generator to one that does (gptfl-bench list generators)."
+            )
+        return generator
 
     def write_prompts(self, labels: Sequence[str]) -> list[Prompt]:
         """Return all prompts, classes taking turns, so that any first part is balanced."""
