@@ -29,6 +29,7 @@ class Finding:
 OPTIONAL = {
     "submitit": "runs on a cluster (--launcher submitit): install gptfl-bench[cluster]",
     "fedml": "cross-checks and backends: install gptfl-bench[fedml], Python below 3.13",
+    "sentencepiece": "speech by SpeechT5: install gptfl-bench[speech]",
     "fontTools": "renews the embedded glyphs: install gptfl-bench[fonts]",
 }
 
