@@ -147,7 +147,7 @@ def generate(
         UsageError: If the folder holds samples of another origin, or the generator can't work.
     """
     started = time.monotonic()
-    _claim(folder, origin)
+    _check_origin(folder, origin)
     names = file_names(prompts, "png" if origin["modality"] == "image" else "wav")
     mine = list(zip(prompts, names, strict=True))[budget.rank :: budget.ranks]
     missing = [(prompt, name) for prompt, name in mine if not (folder / name).exists()]
@@ -157,6 +157,9 @@ def generate(
     samples = generator.generate([prompt for prompt, _ in due])
     try:
         for (_, name), sample in zip(due, samples, strict=True):
+            if not done:
+                # Not before: a generator that can't work leaves nothing behind.
+                _claim(folder, origin)
             part.write_bytes(encoded(sample.media))
             (folder / name).parent.mkdir(exist_ok=True)
             part.replace(folder / name)
@@ -166,7 +169,7 @@ def generate(
                 break
     finally:
         part.unlink(missing_ok=True)
-        there = _describe(folder, prompts, names, origin)
+        there = _describe(folder, prompts, names, origin) if (folder / PLAN).exists() else 0
     return Made(done, there, len(prompts), time.monotonic() - started)
 
 
@@ -196,24 +199,33 @@ def encoded(media: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def _check_origin(folder: Path, origin: dict[str, str]) -> None:
+    """Refuse a folder that holds samples of another origin.
+
+    Raises:
+        UsageError: Naming what is other, or a damaged plan.
+    """
+    path = folder / PLAN
+    if not path.exists():
+        return
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        changed = sorted(key for key in {*kept, *origin} if kept.get(key) != origin.get(key))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{str(path)!r} is damaged; choose another --out.") from error
+    if changed:
+        raise UsageError(
+            f"{str(folder)!r} holds samples with another {' and '.join(changed)}; choose "
+            "another --out."
+        )
+
+
 def _claim(folder: Path, origin: dict[str, str]) -> None:
-    """Keep a folder to one origin."""
+    """Keep a folder to one origin; of two processes that begin at once, one may be refused."""
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        path = folder / PLAN
-        if not path.exists():
-            write_atomically(path, json.dumps(origin, indent=1).encode())
-            return
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UsageError(f"{str(path)!r} is damaged; choose another --out.") from error
-        if kept != origin:
-            changed = sorted(key for key in {*kept, *origin} if kept.get(key) != origin.get(key))
-            raise UsageError(
-                f"{str(folder)!r} holds samples with another {' and '.join(changed)}; choose "
-                "another --out."
-            )
+        _check_origin(folder, origin)
+        write_atomically(folder / PLAN, json.dumps(origin, indent=1).encode())
 
 
 def _describe(

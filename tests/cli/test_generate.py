@@ -110,6 +110,7 @@ def test_killed_ten_times_the_set_is_that_of_an_undisturbed_run(
         (["--generator", "rendrer"], "did you mean renderer?"),
         (["--multiplier", "0"], "multiplier=0.0"),
         (["--generator", "folder"], "needs generators.folder.path=FOLDER"),
+        (["--generator", "diffusion"], "can't load the weights of"),
     ],
 )
 def test_mistakes(bench: Bench, words: list[str], part: str, tmp_path: Path) -> None:
