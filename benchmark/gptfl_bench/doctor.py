@@ -30,6 +30,9 @@ OPTIONAL = {
     "submitit": "runs on a cluster (--launcher submitit): install gptfl-bench[cluster]",
     "fedml": "cross-checks and backends: install gptfl-bench[fedml], Python below 3.13",
     "sentencepiece": "speech by SpeechT5: install gptfl-bench[speech]",
+    "hibari": "speech on any machine: install gptfl-bench[hibari]",
+    "piper": "speech by Piper (GPL-3): install gptfl-bench[piper]",
+    "espeakng_loader": "speech by eSpeak NG (GPL-3): install gptfl-bench[espeak]",
     "fontTools": "renews the embedded glyphs: install gptfl-bench[fonts]",
 }
 

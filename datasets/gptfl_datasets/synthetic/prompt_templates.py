@@ -1,0 +1,69 @@
+"""The fixed templates of GPT-FL's released code, for images, sounds and speech."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptfl_bench.generator import Modality, prompt_writers
+
+
+@prompt_writers.register(
+    "templates", title="one fixed sentence a label", source="GPT-FL's released code"
+)
+@dataclass(frozen=True)
+class TemplateWriter:
+    """Puts a label into one sentence, the same for all samples of the class.
+
+    Attributes:
+        subject: What all classes are kinds of, for images: with ``flower``, as the released code
+            has it for Flowers102, ``a flower photo of {name}``; without, ``a photo of a {name}``.
+    """
+
+    subject: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over this file and the settings."""
+        return hashlib.sha256(Path(__file__).read_bytes() + repr(self).encode()).hexdigest()
+
+    def write(self, label: str, count: int, *, modality: Modality, seed: int) -> list[str]:
+        """Return the sentence around ``label``, underscores turned into blanks, ``count`` times.
+
+        For speech it is the bare word, since a speaker would read out any other.
+
+        Args:
+            label: The class name.
+            count: How many.
+            modality: What is to be made from them.
+            seed: Of no effect.
+        """
+        name = spoken(label)
+        if modality == "speech":
+            return [name] * count
+        if modality == "sound":
+            return [f"a sound of {name}"] * count
+        if self.subject:
+            return [f"{article(self.subject)} {self.subject} photo of {name}"] * count
+        return [f"a photo of {article(name)} {name}"] * count
+
+
+def spoken(label: str) -> str:
+    """Return a label as it is said: underscores as blanks, none of them twice or at an end.
+
+    >>> spoken("crying_baby ")
+    'crying baby'
+    """
+    return " ".join(label.replace("_", " ").split())
+
+
+def article(name: str) -> str:
+    """Return the indefinite article that fits a name by its spelling.
+
+    >>> article("airplane"), article("one"), article("Unicorn"), article("deer")
+    ('an', 'a', 'a', 'a')
+    """
+    said = name.lower()
+    # Vowels that are spoken as consonants.
+    if said.startswith(("one", "uni", "use", "eu")) or not said.startswith(tuple("aeiou")):
+        return "a"
+    return "an"
