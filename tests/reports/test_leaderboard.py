@@ -20,10 +20,9 @@ from gptfl_reports.leaderboard import (
 )
 from gptfl_reports.report import write_report
 from gptfl_reports.rounds import rounds_markdown
-from gptfl_reports.spread import Spread, paired
+from gptfl_reports.spread import Spread
 from gptfl_reports.standings import Standing
 from gptfl_reports.tables import Column, Entry, Table, latex_text, markdown, markdown_text
-from gptfl_reports.units import duration, exact_count, percent, scaled
 
 MakeCell = Callable[..., Path]
 
@@ -383,38 +382,6 @@ def test_markup_does_not_pass_into_markdown() -> None:
     table = Table("t", (Column("a", "a", "left"), Column("b", "b")), ((Entry("x|y"), Entry("1")),))
     row = markdown(table).splitlines()[-1]
     assert row.replace(r"\|", "").count("|") == 3
-
-
-def test_numbers_are_written_for_people() -> None:
-    assert percent(Spread(3, 0.9512, 0.004)) == "95.12 ± 0.40"
-    assert percent(Spread(2, -0.00001, 0.0), signed=True) == "+0.00 ± 0.00"
-    assert percent(Spread(2, -0.1, 0.0), signed=True) == "\N{MINUS SIGN}10.00 ± 0.00"
-    assert [scaled(n, "B") for n in (0, 999, 1000, 12_345, 999_499, 999_500, 3.4e12)] == [
-        "0 B",
-        "999 B",
-        "1.00 kB",
-        "12.3 kB",
-        "999 kB",
-        "1.00 MB",
-        "3.40 TB",
-    ]
-    assert [duration(s) for s in (0.04, 99.9, 120, 7200)] == ["0.0 s", "99.9 s", "2.0 min", "2.0 h"]
-    assert [exact_count(v) for v in (3.0, 2.5, None)] == ["3", "2.5", ""]
-
-
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=6))
-def test_spread_agrees_with_numpy(values: list[float]) -> None:
-    import numpy as np
-
-    found = Spread.of(values)
-    assert found.mean == pytest.approx(np.mean(values), abs=1e-12)
-    assert found.sd == pytest.approx(np.std(values, ddof=1), abs=1e-12)
-
-
-def test_nothing_in_common_has_no_difference() -> None:
-    assert paired({0: 0.5}, {1: 0.5}) is None
-    with pytest.raises(ValueError, match="at least one"):
-        Spread.of([])
 
 
 def test_caption_gives_the_rates_methods_really_used(make_cell: MakeCell, run_folder: Path) -> None:
