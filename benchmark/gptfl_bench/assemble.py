@@ -167,7 +167,9 @@ def build_server(
         spec.model_key,
         source,
         spec.settings.labels,
-        lambda server: public_data(server, spec.settings.public, world.public),
+        lambda server: public_data(
+            server, spec.settings.public, world.public, world.train.transform
+        ),
         artifacts,
         log,
         start=world.networks.start,

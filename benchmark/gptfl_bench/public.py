@@ -4,13 +4,13 @@ They are either real samples of the task that no client gets, or the synthetic s
 generator makes (the paper's future work). Labels are never handed out with them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from gptfl_bench.distill import replace_labels
-from gptfl_bench.task import Samples
+from gptfl_bench.task import Samples, Transform
 
 if TYPE_CHECKING:
     from gptfl_bench.server import Server
@@ -40,12 +40,16 @@ class PublicSettings:
             raise ValueError(f"limit={self.limit} must be 1 or more, or null")
 
 
-def public_data(server: "Server", settings: PublicSettings, held_out: Samples | None) -> Samples:
+def public_data(
+    server: "Server", settings: PublicSettings, held_out: Samples | None, transform: Transform
+) -> Samples:
     """Return public samples whose ``y`` is their row, (N,), for they have no labels.
 
     Synthetic ones need the label names first, which clients tell in a counted exchange of round 0.
+    They meet networks that clients trained, so they go through the clients' ``transform``.
     """
     if held_out is None:
         held_out, _ = server.synthetic(server.discover_labels())
     kept = held_out.select(torch.arange(min(len(held_out), settings.limit or len(held_out))))
+    kept = replace(kept, transform=transform)
     return replace_labels(kept, torch.arange(len(kept)))

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from gptfl_bench.assemble import build_world
+from gptfl_bench.artifacts import Artifacts
+from gptfl_bench.assemble import build_server, build_world
 from gptfl_bench.distill import distill, outputs, replace_labels
 from gptfl_bench.errors import UsageError
 from gptfl_bench.events import LabelsDiscovered
@@ -22,6 +23,7 @@ from gptfl_bench.networks import Networks
 from gptfl_bench.progress import Silent
 from gptfl_bench.public import PublicSettings
 from gptfl_bench.server import Server
+from gptfl_bench.spec import CellSpec
 from gptfl_bench.task import Samples, Task
 from gptfl_methods.fedavg import FedAvg
 
@@ -175,3 +177,19 @@ def test_a_network_without_a_head_refuses_what_needs_features(run_cell: RunCell)
     assert refused.status == "refused"
     assert "needs a network with an encoder and a linear head" in refused.reason
     assert run_cell(ForFeatures(plan=PLAN)).cell.ending.status == "finished"
+
+
+def test_synthetic_public_data_look_as_the_clients_samples_do(
+    make_spec: Callable[..., CellSpec], tiny_task: Task, tmp_path: Path
+) -> None:
+    """They meet networks of clients, whatever synthetic images go through in pre-training."""
+
+    def brighter(x: torch.Tensor, rng: torch.Generator | None = None) -> torch.Tensor:
+        return x + 1
+
+    spec = make_spec(Public(), task=replace(tiny_task, synthetic_transform=brighter))
+    server = build_server(
+        spec, build_world(spec), tmp_path, Artifacts(tmp_path), lambda event: None, Silent()
+    )
+    x, _ = server.public().batch(torch.arange(4))
+    assert torch.equal(x, server.public().x[:4])
