@@ -153,22 +153,18 @@ def generate(
     missing = [(prompt, name) for prompt, name in mine if not (folder / name).exists()]
     due = missing[: budget.samples]
     done = 0
-    part = folder / f".part-{budget.rank}"
     samples = generator.generate([prompt for prompt, _ in due])
     try:
         for (_, name), sample in zip(due, samples, strict=True):
             if not done:
                 # Not before: a generator that can't work leaves nothing behind.
                 _claim(folder, origin)
-            part.write_bytes(encoded(sample.media))
-            (folder / name).parent.mkdir(exist_ok=True)
-            part.replace(folder / name)
+            write_atomically(folder / name, encoded(sample.media))
             done += 1
             progress(done, len(due))
             if budget.seconds is not None and time.monotonic() - started >= budget.seconds:
                 break
     finally:
-        part.unlink(missing_ok=True)
         there = _describe(folder, prompts, names, origin) if (folder / PLAN).exists() else 0
     return Made(done, there, len(prompts), time.monotonic() - started)
 

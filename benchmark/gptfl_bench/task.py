@@ -6,7 +6,7 @@ Letters in shapes: N samples, C classes, K clients.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -57,7 +57,7 @@ class Samples:
     def form(self) -> str:
         """Shape, type and transform in words; the same media can have several forms."""
         transform = self.transform
-        words = repr(transform) if is_dataclass(transform) else transform.__qualname__
+        words = getattr(transform, "__qualname__", None) or repr(transform)
         return f"{tuple(self.x.shape[1:])} {self.x.dtype} {words}"
 
     def select(self, indices: Tensor) -> "Samples":

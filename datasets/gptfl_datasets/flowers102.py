@@ -169,12 +169,8 @@ def _matrix(mats: dict[str, bytes], name: str, key: str) -> NDArray[np.int64]:
     from scipy.io.matlab import MatReadError
 
     try:
-        values = np.asarray(loadmat(io.BytesIO(mats[name]), variable_names=[key])[key]).ravel()
-        numbers: NDArray[np.int64] = (
-            values.astype(np.int64, casting="same_kind")
-            if values.dtype.kind == "i"
-            else values.astype(np.int64)
-        )
+        values = np.asarray(loadmat(io.BytesIO(mats[name]), variable_names=[key])[key])
+        numbers: NDArray[np.int64] = values.ravel().astype(np.int64)
     except (
         KeyError,
         MatReadError,

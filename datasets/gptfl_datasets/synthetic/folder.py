@@ -19,11 +19,11 @@ import numpy as np
 
 from gptfl_bench.errors import UsageError
 from gptfl_bench.generator import Modality, Prompt, Sample, generators
-from gptfl_datasets.files.audio import SAMPLE_RATE
 from gptfl_datasets.files.audio import decode as decode_audio
 from gptfl_datasets.files.class_folders import IMAGES, SOUNDS, class_files
 from gptfl_datasets.files.pictures import decode, fitted
 from gptfl_datasets.files.tree import Tree, open_tree
+from gptfl_datasets.synthetic.pretrained import fitted as fitted_sound
 
 _METADATA = "metadata.jsonl"
 _CIFAKE = "train/FAKE/"
@@ -132,10 +132,7 @@ class Folder:
     def _media(self, name: str, data: bytes) -> np.ndarray:
         where = f"{self.path}/{name}"
         if name.lower().endswith(SOUNDS):
-            wave = np.zeros(round(self.seconds * SAMPLE_RATE), np.float32)
-            heard = decode_audio(data, where, seconds=self.seconds)
-            wave[: len(heard)] = heard
-            return wave
+            return fitted_sound(decode_audio(data, where, seconds=self.seconds), self.seconds)
         return fitted(decode(data, where), self.size)
 
 
