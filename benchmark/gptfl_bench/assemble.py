@@ -16,6 +16,7 @@ from gptfl_bench.federation import Federation
 from gptfl_bench.method import Need
 from gptfl_bench.network import models
 from gptfl_bench.networks import Networks
+from gptfl_bench.pretraining import Watch
 from gptfl_bench.progress import Progress
 from gptfl_bench.public import public_data
 from gptfl_bench.randomness import torch_rng
@@ -159,6 +160,7 @@ def build_server(
         spec.prompt_writer,
         progress=lambda done, due: progress.stage("synthetic samples", done, due),
     )
+    watched = spec.settings.evaluation.pretraining
     return Server(
         spec.seed,
         world.task.num_classes,
@@ -174,6 +176,7 @@ def build_server(
         log,
         start=world.networks.start,
         on_epoch=lambda done, due: progress.stage("pre-training epochs", done, due),
+        watch=Watch(world.evaluation, watched) if watched != 0 else None,
     )
 
 

@@ -41,14 +41,36 @@ class SyntheticReady:
 
 
 @dataclass(frozen=True)
+class PretrainEpoch:
+    """A pass of central training on synthetic data ended; ``loss`` is its mean.
+
+    ``validation_*`` are on synthetic samples that were not trained on, ``test_accuracy`` on
+    ``test_examples`` real ones, which have no say in training; not a number where there are none.
+    ``architecture`` is empty for the task's own network.
+    """
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    validation_accuracy: float
+    test_accuracy: float
+    test_examples: int
+    architecture: str = ""
+
+
+@dataclass(frozen=True)
 class Pretrained:
-    """Central training on synthetic data ended; ``loss`` is the mean over its last epoch."""
+    """Central training on synthetic data ended; ``loss`` is the mean over its last epoch.
+
+    ``kept_epoch`` is the one whose weights are kept; 0 if unknown, as in older logs.
+    """
 
     steps: int
     examples: int
     loss: float
     cached: bool
     seconds: float
+    kept_epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,6 +133,7 @@ Event = (
     PhaseFinished
     | LabelsDiscovered
     | SyntheticReady
+    | PretrainEpoch
     | Pretrained
     | TrafficCounted
     | RoundAggregated

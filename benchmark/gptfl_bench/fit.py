@@ -119,7 +119,7 @@ def fit(
     round: int = 1,
     loss: Loss = cross_entropy,
     after_backward: Hook | None = None,
-    after_epoch: Callable[[int, float], None] | None = None,
+    after_epoch: Callable[[int, float], bool | None] | None = None,
 ) -> FitResult:
     """Train ``model`` in place.
 
@@ -131,7 +131,8 @@ def fit(
         round: Round from 1, for ``round_decay``.
         loss: Loss of a batch.
         after_backward: Called between gradient and step, to correct gradients.
-        after_epoch: Called after each pass with its number from 1 and its mean loss.
+        after_epoch: Called after each pass with its number from 1 and its mean loss; training ends
+            if it returns true.
 
     Returns:
         Steps, samples, last mean loss and the sum of step sizes.
@@ -168,8 +169,8 @@ def fit(
         mean_loss = float((values * weights).sum() / weights.sum())
         drawn += sum(sizes)
         epoch += 1
-        if after_epoch is not None:
-            after_epoch(epoch, mean_loss)
+        if after_epoch is not None and after_epoch(epoch, mean_loss):
+            break
     # The last gradients are as large as the network, and nobody reads them.
     optimizer.zero_grad()
     return FitResult(step, drawn, mean_loss, lr_sum)

@@ -21,7 +21,7 @@ from gptfl_bench.access import check_folder
 from gptfl_bench.artifacts import Artifacts
 from gptfl_bench.checkpoint import write_atomically
 from gptfl_bench.errors import Refusal, UsageError
-from gptfl_bench.generator import Generator, Prompt
+from gptfl_bench.generator import Generator, Prompt, sixteen_bits
 from gptfl_bench.spec import CellSpec
 from gptfl_bench.synthetic import SyntheticSource
 
@@ -187,7 +187,8 @@ def encoded(media: np.ndarray) -> bytes:
     if media.ndim == 1:
         import soundfile
 
-        soundfile.write(file, media, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+        # Given floats, libsndfile would round them down, silence to one below it.
+        soundfile.write(file, sixteen_bits(media), SAMPLE_RATE, format="WAV")
     else:
         from PIL import Image
 

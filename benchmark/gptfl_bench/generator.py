@@ -50,6 +50,17 @@ class Sample:
     prompt: Prompt
 
 
+def sixteen_bits(wave: np.ndarray) -> np.ndarray:
+    """Return sound as recordings are stored, int16 (..., time); divided by 32,768 it is as before.
+
+    Args:
+        wave: Floats (..., time); what is outside [-1, 1) is cut off.
+    """
+    scaled = np.rint(wave.astype(np.float32) * np.float32(32768))
+    stored: np.ndarray = np.clip(scaled, -32768, 32767).astype(np.int16)
+    return stored
+
+
 class Generator(Protocol):
     """A pre-trained generator behind its call.
 

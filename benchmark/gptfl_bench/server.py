@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from gptfl_bench import groups as g
 from gptfl_bench.artifacts import Artifacts, digest
 from gptfl_bench.channel import Channel
 from gptfl_bench.events import Event, Pretrained
 from gptfl_bench.federation import Federation
-from gptfl_bench.fit import Plan, fit
+from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.iblt import Shape
 from gptfl_bench.labels import discover_labels
 from gptfl_bench.networks import Networks
+from gptfl_bench.pretraining import EarlyStop, Watch, from_tensor, to_tensor, train_centrally
 from gptfl_bench.randomness import Name, isolated_torch_rng, torch_rng
 from gptfl_bench.synthetic import SyntheticSource
 from gptfl_bench.task import Samples
@@ -40,6 +40,7 @@ class Server:
         start: The weights a method starts from: random, or a warm start put there by GPT-FL.
         small_starts: Warm starts of other architectures that clients train, by registered name.
         round: Round from 1; 0 is preparation.
+        watch: Looks at networks that are pre-trained; its scores go to the log alone.
     """
 
     seed: int
@@ -56,6 +57,7 @@ class Server:
     small_starts: dict[str, Groups] = field(default_factory=dict)
     round: int = 0
     on_epoch: Callable[[int, int], None] = lambda done, due: None
+    watch: Watch | None = None
     _public: Samples | None = None
     _label_names: list[str] | None = None
 
@@ -114,7 +116,12 @@ class Server:
         return self._public
 
     def pretrain(
-        self, data: Samples, data_key: str, plan: Plan, architecture: str | None = None
+        self,
+        data: Samples,
+        data_key: str,
+        plan: Plan,
+        stop: EarlyStop = EarlyStop(0, None),
+        architecture: str = "",
     ) -> Groups:
         """Return the start weights trained centrally on ``data``; cached by what determines them.
 
@@ -122,25 +129,27 @@ class Server:
             data: Labelled samples at the server.
             data_key: Hash of the data.
             plan: How long and by which optimizer.
+            stop: When to end earlier.
             architecture: A registered network in place of the task's own.
         """
         started = time.perf_counter()
         networks = self.networks.variant(architecture) if architecture else self.networks
         start = self.start_of(architecture) if architecture else self.start
-        epochs = -(-plan.total_steps(len(data)) // plan.batches(len(data)))
 
         def make() -> Groups:
             model = networks.new(start)
             with isolated_torch_rng(self.seed, "pretrain"):
-                result = fit(
-                    model,
-                    data,
-                    plan,
-                    torch_rng(self.seed, "pretrain", "batches"),
-                    after_epoch=lambda epoch, loss: self.on_epoch(epoch, epochs),
+                trained = train_centrally(
+                    model, data, plan, stop, self.seed, self.watch, self.on_epoch
                 )
-            about = torch.tensor([result.steps, result.examples, result.loss], dtype=torch.float64)
-            return {**g.model_groups(model), "about": {"result": about}}
+            done = trained.result
+            about = torch.tensor(
+                [done.steps, done.examples, done.loss, trained.kept], dtype=torch.float64
+            )
+            return {
+                **trained.groups,
+                "about": {"result": about, "epochs": to_tensor(trained.epochs)},
+            }
 
         groups, cached = self.artifacts.groups(
             "pretrained",
@@ -148,6 +157,8 @@ class Server:
                 "data": data_key,
                 "form": data.form,
                 "plan": asdict(plan),
+                "stop": asdict(stop),
+                "watch": self.watch.key if self.watch else "",
                 "seed": self.seed,
                 "model": architecture or self.model_key,
                 # A method may have changed the architecture.
@@ -156,9 +167,12 @@ class Server:
             },
             make,
         )
-        steps, examples, loss = groups.pop("about")["result"].tolist()
+        about = groups.pop("about")
+        for event in from_tensor(about["epochs"], architecture):
+            self.log(event)
+        steps, examples, loss, kept = about["result"].tolist()
         seconds = time.perf_counter() - started
-        self.log(Pretrained(int(steps), int(examples), loss, cached, seconds))
+        self.log(Pretrained(int(steps), int(examples), loss, cached, seconds, int(kept)))
         return groups
 
 

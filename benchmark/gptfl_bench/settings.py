@@ -37,11 +37,14 @@ class EvaluationSettings:
         every: Rounds between evaluations; the last round is always tested.
         on: The official test set, or a part held out of the training set, for searches.
         validation_share: Size of that part.
+        pretraining: Most of these samples with which each epoch of pre-training on synthetic data
+            is looked at, without a say in it; 0 for none, null for all.
     """
 
     every: int = 1
     on: Literal["test", "validation"] = "test"
     validation_share: float = 0.2
+    pretraining: int | None = 2000
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -49,6 +52,8 @@ class EvaluationSettings:
             raise ValueError(f"every={self.every} must be 1 or more")
         if not 0 < self.validation_share < 1:
             raise ValueError(f"validation_share={self.validation_share} must be between 0 and 1")
+        if self.pretraining is not None and self.pretraining < 0:
+            raise ValueError(f"pretraining={self.pretraining} must be 0 or more, or null")
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,8 @@ class CellSpec:
             made_by += [self._generator_fingerprint, self.prompt_writer().fingerprint]
         else:
             del settings["synthetic"], settings["labels"]
+        # It only looks on.
+        del settings["evaluation"]["pretraining"]
         settings["model_args"] = self.model_arguments
         data = settings.pop("data")
         options = {key: data[key] for key in data.keys() - loaders.WHERE_NOT_WHAT}

@@ -22,6 +22,7 @@ from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Generates, Method, Need, methods
+from gptfl_bench.pretraining import EarlyStop
 from gptfl_bench.server import Server
 from gptfl_methods.fedavg import FedAvg
 
@@ -41,6 +42,7 @@ class GptFl(Method):
         inner: The method that fine-tunes.
         pretrain: Central training on synthetic data. The paper asks for a large weight decay and a
             small step size, since synthetic data over-fit (section 3.4).
+        stop: When pre-training ends earlier; no real sample has a say in it.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GENERATOR})
@@ -48,6 +50,7 @@ class GptFl(Method):
 
     inner: Method = FedAvg()
     pretrain: Plan = Plan(epochs=20, lr=1e-3, optimizer="adamw", weight_decay=0.1)
+    stop: EarlyStop = EarlyStop()
 
     def requires(self) -> frozenset[Need]:
         """Return its own needs and those of the wrapped method."""
@@ -73,9 +76,9 @@ class GptFl(Method):
         """Discover labels, generate, pre-train, and prepare the wrapped method from there."""
         names = server.discover_labels()
         data, data_key = server.synthetic(names)
-        server.start = server.pretrain(data, data_key, self.pretrain)
+        server.start = server.pretrain(data, data_key, self.pretrain, self.stop)
         server.small_starts = {
-            name: server.pretrain(data, data_key, self.pretrain, name)
+            name: server.pretrain(data, data_key, self.pretrain, self.stop, name)
             for name in self.inner.architectures()
         }
         return self.inner.prepare(server)

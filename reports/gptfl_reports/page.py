@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gptfl_bench.records import Cell
-from gptfl_reports import curves
+from gptfl_reports import curves, overfitting
 from gptfl_reports.ablations import ablation_tables
 from gptfl_reports.figures import inline
 from gptfl_reports.holdings import Holdings, holdings_table
@@ -26,13 +26,17 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of one task; ``figure`` is SVG markup, empty if nothing finished."""
+    """What the page shows of one task.
+
+    Figures are SVG markup; ``figure``, the learning curves, is empty if nothing finished.
+    """
 
     board: Table
     rounds: Table
     ablations: Table
     figure: str
     metric: str
+    overfitting: tuple[str, ...] = ()
 
 
 def page(board: Leaderboard, cells: Sequence[Cell], name: str, held: Mapping[str, Holdings]) -> str:
@@ -56,8 +60,28 @@ def page(board: Leaderboard, cells: Sequence[Cell], name: str, held: Mapping[str
         )
         for n, panel in enumerate(drawn)
     }
+    trained = [
+        (
+            one.task.title,
+            Markup(
+                inline(
+                    overfitting.svg([one], "currentColor"),
+                    f"overfitting-{n}",
+                    "Accuracy on synthetic and on real samples by epoch of pre-training",
+                )
+            ),
+        )
+        for n, one in enumerate(overfitting.pretrainings(board))
+    ]
     sections = [
-        Section(table, rounds, ablations, figures.get(ranking.task.title, ""), ranking.task.metric)
+        Section(
+            table,
+            rounds,
+            ablations,
+            figures.get(ranking.task.title, ""),
+            ranking.task.metric,
+            tuple(figure for title, figure in trained if title == ranking.task.title),
+        )
         for ranking, table, rounds, ablations in zip(
             board.rankings, board.tables, round_tables(board), ablation_tables(board), strict=True
         )

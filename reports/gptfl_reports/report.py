@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gptfl_bench.records import read_cells
-from gptfl_reports import curves, holdings, holdings_figure
+from gptfl_reports import curves, holdings, holdings_figure, overfitting
 from gptfl_reports.ablations import ablations_csv, ablations_markdown
 from gptfl_reports.files import write_files
 from gptfl_reports.leaderboard import leaderboard, to_csv, to_latex, to_markdown
@@ -29,6 +29,7 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
     cells = read_cells(run_folder)
     board = leaderboard(cells)
     drawn = curves.panels(board)
+    trained = overfitting.pretrainings(board)
     held = holdings.read_all(run_folder, cells)
     texts = {
         "leaderboard.md": to_markdown(board),
@@ -41,12 +42,15 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
         "table1.md": table1_markdown(observed(cells)),
         "table1.csv": table1_csv(observed(cells)),
         "curves.csv": curves.curves_csv(drawn),
+        "overfitting.csv": overfitting.overfitting_csv(trained) if trained else "",
         "index.html": page(board, cells, run_folder.resolve().name, held),
     }
     files = {name: text.encode() for name, text in texts.items()}
     style = curves.styles(drawn)
     files["curves.svg"] = curves.svg(drawn, style).encode() if drawn else b""
     files["curves.png"] = curves.png(drawn, style) if drawn else b""
+    files["overfitting.svg"] = overfitting.svg(trained).encode() if trained else b""
+    files["overfitting.png"] = overfitting.png(trained) if trained else b""
     for stem, one in held.items():
         files |= holdings_figure.files(one, stem)
     return write_files(out, files)

@@ -10,6 +10,7 @@ import torch
 from gptfl_bench.fit import Plan
 from gptfl_bench.network import models
 from gptfl_bench.networks import Networks
+from gptfl_bench.pretraining import EarlyStop
 from gptfl_bench.synthetic import SyntheticSettings
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.gptfl import GptFl
@@ -110,7 +111,9 @@ def test_recompute_depends_on_the_synthetic_data_and_so_does_the_cell(
 
 
 def test_pretraining_gives_its_statistics_to_the_first_round(run_cell: RunCell) -> None:
-    method = GptFl(inner=FedAvg(plan=PLAN), pretrain=replace(PLAN, epochs=2))
+    method = GptFl(
+        inner=FedAvg(plan=PLAN), pretrain=replace(PLAN, epochs=2), stop=EarlyStop(0, None)
+    )
     outcome = run_cell(method, **{**NETWORK, "rounds": 0})
     # 30 samples in batches of 4 are 8 steps, twice.
     counters = [t for name, t in outcome.state["buffers"].items() if name.endswith("tracked")]

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from gptfl_bench.errors import UsageError
+from gptfl_bench.generator import sixteen_bits
 from gptfl_datasets.files.audio import SAMPLE_RATE as SAMPLE_RATE
 
 MEL_BINS = 128
@@ -93,6 +94,9 @@ class AudioForm:
     def from_media(self, media: np.ndarray) -> Tensor:
         """Return generated clips as they are stored.
 
+        They are rounded as a file of 16 bits rounds them, which recordings come in: a silence that
+        is more silent than that sounds like nothing recorded, and a network would learn it.
+
         Zeros at the end of a clip count as filling up to a common length and are left out of its
         mean and deviation, as if the clip had been padded after them.
 
@@ -112,7 +116,10 @@ class AudioForm:
             )
         if not np.isfinite(media).all():
             raise UsageError("generated sound has samples that are not finite; make it anew.")
-        clips = (np.trim_zeros(clip, "b").astype(np.float32) for clip in media)
+        clips = (
+            np.trim_zeros(sixteen_bits(clip), "b").astype(np.float32) / np.float32(32768)
+            for clip in media
+        )
         return torch.from_numpy(features(clips, self.frames))
 
 
