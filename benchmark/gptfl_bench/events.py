@@ -21,11 +21,16 @@ class PhaseFinished:
 
 @dataclass(frozen=True)
 class LabelsDiscovered:
-    """Label discovery ended: how many clients hold each label name, and what stayed unread."""
+    """Label discovery ended: how many clients hold each label name, and what stayed unread.
+
+    ``withheld`` names were held by too few clients to be told; counts carry noise for ``epsilon``.
+    """
 
     num_clients: int
     counts: dict[str, int]
     not_decoded: int
+    withheld: int = 0
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ all names and how many clients hold each.
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,8 +96,16 @@ class Sketch:
     values: NDArray[np.int64]
 
     @classmethod
-    def of(cls, names: Iterable[str], shape: Shape) -> "Sketch":
+    def of(
+        cls, names: Iterable[str], shape: Shape, factor: Callable[[], int] = lambda: 1
+    ) -> "Sketch":
         """Return the sketch of a client's distinct names, each counted once.
+
+        Args:
+            names: The names.
+            shape: Size and hash functions.
+            factor: How often a name enters the table, in [1, FIELD); drawn at random, it hides
+                from the sum how many clients hold a name, which can be listed all the same.
 
         Raises:
             ValueError: If a name is empty, holds a NUL or is longer than the shape allows.
@@ -112,6 +120,8 @@ class Sketch:
                     "NUL are allowed"
                 )
             entry = np.array([*shape.spell(name), 1, shape.check(name)], np.int64)
+            # Below 2**62.
+            entry = entry * factor() % FIELD
             for repetition, cell in enumerate(shape.positions(name)):
                 table[repetition, cell] = (table[repetition, cell] + entry) % FIELD
                 values[repetition, cell] += 1
@@ -135,6 +145,25 @@ class Sketch:
                     queue.append((repetition, position))
         left = int(np.count_nonzero(table.any(axis=2), axis=1).max())
         return Decoded(found, left)
+
+    def counted(self, names: Iterable[str]) -> dict[str, int]:
+        """Return how many clients hold each of the names that were listed, from the cells' values.
+
+        Noise in the values is spread over the names by least squares.
+
+        Args:
+            names: All names in the sketch.
+        """
+        listed = list(names)
+        cells = np.zeros((self.shape.repetitions, self.shape.cells, len(listed)))
+        for column, text in enumerate(listed):
+            for repetition, cell in enumerate(self.shape.positions(text.encode())):
+                cells[repetition, cell, column] = 1
+        # What noise made negative wrapped round.
+        values = (self.values[:, :, 0] + FIELD // 2) % FIELD - FIELD // 2
+        system = cells.reshape(-1, len(listed))
+        counts = np.linalg.lstsq(system, values.reshape(-1).astype(float), rcond=None)[0]
+        return dict(zip(listed, np.rint(counts).astype(int).tolist(), strict=True))
 
 
 @dataclass(frozen=True)

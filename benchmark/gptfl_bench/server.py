@@ -13,8 +13,7 @@ from gptfl_bench.events import Event, Pretrained
 from gptfl_bench.federation import Federation
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
-from gptfl_bench.iblt import Shape
-from gptfl_bench.labels import discover_labels
+from gptfl_bench.labels import LabelSettings, discover_labels
 from gptfl_bench.networks import Networks
 from gptfl_bench.pretraining import EarlyStop, Watch, from_tensor, to_tensor, train_centrally
 from gptfl_bench.randomness import Name, isolated_torch_rng, torch_rng
@@ -33,7 +32,7 @@ class Server:
         networks: Networks of the task's architecture.
         model_key: What determines the architecture, for cached results.
         synthetic_source: Makes synthetic data; used by methods that need a generator.
-        labels: Size of the sketch of label discovery.
+        labels: Size of the sketch of label discovery, and what it may tell.
         public_source: Brings public data; used by methods that need them.
         artifacts: Shared results on disk.
         log: Takes an event.
@@ -49,7 +48,7 @@ class Server:
     networks: Networks
     model_key: str
     synthetic_source: SyntheticSource
-    labels: Shape
+    labels: LabelSettings
     public_source: Callable[["Server"], Samples]
     artifacts: Artifacts
     log: Callable[[Event], None]

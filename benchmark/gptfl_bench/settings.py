@@ -7,7 +7,7 @@ from typing import Literal
 from gptfl_bench.buffers import BufferPolicy
 from gptfl_bench.fit import Plan
 from gptfl_bench.generator import Plain
-from gptfl_bench.iblt import Shape
+from gptfl_bench.labels import LabelSettings
 from gptfl_bench.public import PublicSettings
 from gptfl_bench.synthetic import SyntheticSettings
 
@@ -75,7 +75,7 @@ class Settings:
         synthetic: How synthetic data are made.
         generators: Fields of generators that differ from their defaults, by name.
         prompts: Fields of prompt writers that do.
-        labels: Size of the sketch that clients send in label discovery.
+        labels: Size of the sketch that clients send in label discovery, and what it may tell.
         public: Where public data come from, for methods that need them.
         lift_conventions: Whether to run methods on modalities they were not published for.
         start: ``warm`` wraps every method in GPT-FL, ``cold`` unwraps it; ``default`` leaves both.
@@ -99,7 +99,7 @@ class Settings:
     synthetic: SyntheticSettings = SyntheticSettings()
     generators: dict[str, dict[str, Plain]] = field(default_factory=dict)
     prompts: dict[str, dict[str, Plain]] = field(default_factory=dict)
-    labels: Shape = Shape()
+    labels: LabelSettings = LabelSettings()
     public: PublicSettings = PublicSettings()
     lift_conventions: bool = False
     start: Literal["default", "cold", "warm"] = "default"
