@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from gptfl_bench import __version__
+from gptfl_bench.check_command import arrange_check, check
 from gptfl_bench.data_commands import (
     access_of,
     arrange_access,
@@ -282,6 +283,7 @@ COMMANDS: dict[
     "run": ("run every missing cell and print the leaderboard", _arrange_run, _run),
     "results": ("one row a cell, also while a run is going", _arrange_results, _results),
     "report": ("tables, curves and a page from the records alone", _arrange_report, _report),
+    "check": ("compare results with accuracy targets", arrange_check, check),
     "list": ("what there is: " + ", ".join(LISTS), _arrange_list, _list),
     "data": ("where a data set is looked for and whether it is whole", arrange_data, data),
     "generate": ("make a synthetic data set as a folder", arrange_generate, generate),

@@ -59,7 +59,11 @@ def test_the_engine_knows_methods_and_data_sets_through_registries_only(module: 
     at_import = {name.partition(".")[0] for name in _ours(module, everywhere=False)}
     assert at_import <= {"gptfl_bench"}
     # Commands print and write what reports make of records.
-    commands = module in ("gptfl_bench.cli", "gptfl_bench.data_commands")
+    commands = module in (
+        "gptfl_bench.cli",
+        "gptfl_bench.data_commands",
+        "gptfl_bench.check_command",
+    )
     allowed = {"gptfl_bench", "gptfl_reports"} if commands else {"gptfl_bench"}
     assert known <= allowed
 
