@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from gptfl_bench import experiment, launchers
+from gptfl_bench import experiment, launchers, records
 from gptfl_bench.access import Access, default_cache, default_data
 from gptfl_bench.errors import UsageError
 from gptfl_bench.launchers import Launcher
@@ -79,6 +79,15 @@ def run(
         )
         cells = launchers.execute(plan.cells, context, launcher=launcher)
         return pd.DataFrame([cell.row() for cell in cells])
+
+
+def read(folder: str | Path) -> pd.DataFrame:
+    """Return one row for each cell of a run folder, ended or not, as ``gptfl-bench results`` does.
+
+    Raises:
+        UsageError: If the folder holds no cells, or a damaged one.
+    """
+    return pd.DataFrame([cell.row() for cell in records.read_cells(Path(folder))])
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> list[str]:

@@ -129,15 +129,17 @@ def _arrange_run(parser: argparse.ArgumentParser) -> None:
     add("--launcher", default="basic", help="basic (default), joblib or submitit")
     add("--force", action="store_true", help="run cells again that have ended")
     add("--cfg", action="store_true", help="print the resolved settings and run nothing")
+    add("--export", default="", metavar="T,..", help="hand each cell to tensorboard or mlflow")
     arrange_access(parser)
     add("overrides", nargs="*", metavar="key=value", help="settings, in Hydra's syntax")
 
 
 def _run(options: argparse.Namespace) -> int:
-    from gptfl_bench import config, experiment, launchers, progress
+    from gptfl_bench import config, experiment, exports, launchers, progress
 
     if options.launcher not in launchers.LAUNCHERS:
         raise unknown("launcher", options.launcher, launchers.LAUNCHERS)
+    hand_over = exports.exporters(_names(options.export))
     plan = experiment.plan(
         _names(options.methods),
         options.dataset,
@@ -153,7 +155,11 @@ def _run(options: argparse.Namespace) -> int:
     # A download has its own bar, so it comes before the run's.
     plan.cells[0].load_task()
     with progress.for_terminal() as shown:
-        cells = list(launchers.execute(plan.cells, context, shown, options.launcher))
+        cells = []
+        for cell in launchers.execute(plan.cells, context, shown, options.launcher):
+            cells.append(cell)
+            for export in hand_over:
+                export(cell, options.out)
     _print_leaderboard(options.out, {cell.record["run_id"] for cell in cells})
     print(f"\nTables and a page: gptfl-bench report {options.out}")
     rows = [cell.row() for cell in cells]
@@ -209,20 +215,23 @@ def _command() -> str:
 
 def _arrange_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="run folder")
-    parser.add_argument("--format", default="table", help="table (default), json or csv")
+    parser.add_argument("--format", default="table", help=", ".join(FORMATS))
 
 
 def _results(options: argparse.Namespace) -> int:
     import json
 
-    from gptfl_bench import records
+    from gptfl_bench import exports, records
     from gptfl_reports.results import rows_csv, rows_table
 
-    if options.format not in ("table", "json", "csv"):
-        raise unknown("format", options.format, ("table", "json", "csv"))
-    rows = [cell.row() for cell in records.read_cells(options.folder)]
+    if options.format not in FORMATS:
+        raise unknown("format", options.format, FORMATS)
+    cells = records.read_cells(options.folder)
+    rows = [cell.row() for cell in cells]
     if options.format == "json":
         print(json.dumps(rows, indent=1))
+    elif options.format == "model-index":
+        print(exports.model_card(cells), end="")
     else:
         print(rows_csv(rows) if options.format == "csv" else rows_table(rows), end="")
     return OK
@@ -274,6 +283,7 @@ def _doctor(options: argparse.Namespace) -> int:
     return OK
 
 
+FORMATS = ("table", "json", "csv", "model-index")
 LISTS = ("methods", "datasets", "models", "generators", "partitions", "presets")
 
 COMMANDS: dict[

@@ -272,6 +272,7 @@ def _record(spec: CellSpec, world: World, command: str, partition_file: str) -> 
             "evaluated_on": settings.evaluation.on,
             "sha256": task.train.checksum(),
             "read": task.read,
+            "modality": task.modality,
         },
         partition={
             "recipe": world.partition.recipe,

@@ -69,7 +69,10 @@ class Row(TypedDict):
 
 
 class DatasetRecord(TypedDict):
-    """What was learned from; ``read`` says from which files, where it is no package's own."""
+    """What was learned from; ``read`` says from which files, where it is no package's own.
+
+    Older records don't say whether samples are ``image``, ``speech`` or ``sound``.
+    """
 
     name: str
     version: str
@@ -79,6 +82,7 @@ class DatasetRecord(TypedDict):
     evaluated_on: str
     sha256: str
     read: NotRequired[str]
+    modality: NotRequired[str]
 
 
 class PartitionRecord(TypedDict):

@@ -182,21 +182,31 @@ def write(path: Path, targets: Targets) -> None:
     write_atomically(path, (head + text).encode())
 
 
-def _groups(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
+def by_task_and_method(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """Return cells by task, in a line, and method, seeds ascending.
+
+    Raises:
+        UsageError: If a method has two settings on one task.
+    """
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((_task(cell), cell.record["method"]), []).append(cell)
     for (task, method), members in groups.items():
         members.sort(key=lambda cell: cell.record["seed"])
-        seeds = [cell.record["seed"] for cell in members]
-        if len(set(seeds)) < len(seeds):
+        if len({cell.record["seed"] for cell in members}) < len(members):
             raise UsageError(
                 f"{method} was run with two settings on {task}; compare them in folders of their "
                 "own (run --out)."
             )
+    return dict(sorted(groups.items()))
+
+
+def _groups(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    groups = by_task_and_method(cells)
+    for (task, method), members in groups.items():
         if any(cell.ending.status == "running" for cell in members):
             raise UsageError(f"{method} on {task} has not ended; run the same command again.")
-    return dict(sorted(groups.items()))
+    return groups
 
 
 def _task(cell: Cell) -> str:
