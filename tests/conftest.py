@@ -26,6 +26,7 @@ from gptfl_bench.checkpoint import Checkpoint, ClientStore
 from gptfl_bench.events import Event
 from gptfl_bench.generator import Modality, Prompt, Sample, generators
 from gptfl_bench.groups import Groups
+from gptfl_bench.judging import QualitySettings
 from gptfl_bench.method import Method, methods
 from gptfl_bench.progress import Progress, Silent
 from gptfl_bench.records import Cell
@@ -147,6 +148,7 @@ def make_spec(tiny_task: Task, fake_generator: str) -> Callable[..., CellSpec]:
             "partition": PartitionSettings(recipe="group"),
             "model": "linear",
             "synthetic": SyntheticSettings(generator=fake_generator, multiplier=0.5),
+            "quality": QualitySettings(samples=0),
             "device": "cpu",
         }
         return CellSpec(

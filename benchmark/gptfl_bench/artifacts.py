@@ -30,10 +30,14 @@ class Artifacts:
 
     folder: Path
 
+    def place(self, kind: str, key: str) -> Path:
+        """Return the folder of one result, which need not be there."""
+        return self.folder / kind / key[:24]
+
     @contextmanager
     def claim(self, kind: str, key: str) -> Iterator[Path]:
         """Yield the folder of one result, held against other processes making the same."""
-        place = self.folder / kind / key[:24]
+        place = self.place(kind, key)
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place / ".lock"):
             yield place

@@ -1,11 +1,12 @@
 """From a cell's spec to a server with its federation, ready for round 0."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from gptfl_bench.artifacts import Artifacts
 from gptfl_bench.channel import Channel
@@ -13,6 +14,7 @@ from gptfl_bench.checkpoint import ClientStore
 from gptfl_bench.errors import UsageError
 from gptfl_bench.events import Event
 from gptfl_bench.federation import Federation
+from gptfl_bench.judging import Subject
 from gptfl_bench.method import Need
 from gptfl_bench.network import models
 from gptfl_bench.networks import Networks
@@ -20,10 +22,11 @@ from gptfl_bench.pretraining import Watch
 from gptfl_bench.progress import Progress
 from gptfl_bench.public import public_data
 from gptfl_bench.randomness import torch_rng
+from gptfl_bench.sealing import Secrecy
 from gptfl_bench.server import Server
 from gptfl_bench.settings import Settings
 from gptfl_bench.spec import CellSpec
-from gptfl_bench.synthetic import SyntheticSource
+from gptfl_bench.synthetic import SyntheticSet, SyntheticSource
 from gptfl_bench.task import Partition, Samples, Task, partitions
 
 
@@ -72,21 +75,7 @@ def build_world(spec: CellSpec) -> World:
             f"cohort_size={settings.cohort_size} is more than the {len(partition.clients)} clients "
             "of the partition; set it lower."
         )
-    try:
-        networks = Networks.build(
-            spec.network if spec.network is not None else models.get(settings.model),
-            task.input_shape,
-            task.num_classes,
-            settings.model_args,
-            spec.seed,
-            device,
-            spec.method.network,
-        )
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"model={settings.model!r} with model_args={settings.model_args} can't be made for "
-            f"samples of shape {task.input_shape}: {error}."
-        ) from error
+    networks = _networks(spec, task, spec.seed, device, spec.method.network)
     return World(
         task,
         train.to(device),
@@ -95,6 +84,44 @@ def build_world(spec: CellSpec) -> World:
         partition,
         networks,
         device,
+    )
+
+
+def _networks(
+    spec: CellSpec,
+    task: Task,
+    seed: int,
+    device: torch.device,
+    adapt: Callable[[nn.Module], nn.Module] = lambda template: template,
+) -> Networks:
+    """Return the networks a cell names, as ``adapt`` makes them, with the start of ``seed``."""
+    settings = spec.settings
+    try:
+        return Networks.build(
+            spec.network if spec.network is not None else models.get(settings.model),
+            task.input_shape,
+            task.num_classes,
+            settings.model_args,
+            seed,
+            device,
+            adapt,
+        )
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"model={settings.model!r} with model_args={settings.model_args} can't be made for "
+            f"samples of shape {task.input_shape}: {error}."
+        ) from error
+
+
+def build_subject(spec: CellSpec, world: World, made: SyntheticSet) -> Subject:
+    """Return a cell's synthetic data beside all real ones, whatever part its clients hold."""
+    real = replace(world.task.train, x=world.train.x, y=world.train.y)
+    return Subject(
+        made,
+        replace(world.task, train=real),
+        spec.settings.model if spec.network is None else type(spec.network).__name__,
+        spec.model_key,
+        lambda: _networks(spec, world.task, 0, world.device),
     )
 
 
@@ -150,6 +177,9 @@ def build_server(
         spec.settings.buffers,
         keep_replies=Need.REPLIES in spec.method.requires(),
         on_client=lambda done, due: progress.stage("clients", done, due),
+        secrecy=Secrecy(spec.settings.secure, spec.method.weightings(), spec.seed)
+        if spec.settings.secure_aggregation
+        else None,
     )
     source = SyntheticSource(
         spec.settings.synthetic,

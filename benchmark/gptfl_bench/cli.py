@@ -24,6 +24,7 @@ from gptfl_bench.data_commands import (
     generate,
 )
 from gptfl_bench.errors import UsageError, unknown
+from gptfl_bench.labels_command import arrange_labels, labels
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -284,7 +285,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 FORMATS = ("table", "json", "csv", "model-index")
-LISTS = ("methods", "datasets", "models", "generators", "partitions", "presets")
+LISTS = ("methods", "datasets", "models", "generators", "prompts", "partitions", "presets")
 
 COMMANDS: dict[
     str,
@@ -297,6 +298,7 @@ COMMANDS: dict[
     "list": ("what there is: " + ", ".join(LISTS), _arrange_list, _list),
     "data": ("where a data set is looked for and whether it is whole", arrange_data, data),
     "generate": ("make a synthetic data set as a folder", arrange_generate, generate),
+    "labels": ("discover clients' label names, privately", arrange_labels, labels),
     "search": ("search rates by equal budgets on held-out data", _arrange_search, _search),
     "doctor": ("what works here and what to install for the rest", _arrange_nothing, _doctor),
 }

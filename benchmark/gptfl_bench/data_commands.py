@@ -97,6 +97,8 @@ def arrange_generate(parser: argparse.ArgumentParser) -> None:
     add("--multiplier", type=float, metavar="X", help="amount, 1 for as many as real ones")
     add("--limit", type=int, metavar="N", help="most samples to make now")
     add("--seconds", type=float, metavar="S", help="most seconds to work now")
+    add("--money", type=float, metavar="M", help="most money to spend now; needs a price")
+    add("--plan", action="store_true", help="say what would be made at what cost, and stop")
     add("--rank", default="0/1", metavar="R/N", help="part R, from 0, of the work of N processes")
     add("--preset", default="default", metavar="P", help="quick, default, cpu or paper")
     add("--out", type=Path, metavar="DIR", help="folder (default: synthetic/D-G)")
@@ -106,12 +108,13 @@ def arrange_generate(parser: argparse.ArgumentParser) -> None:
 
 def generate(options: argparse.Namespace) -> int:
     """Make a synthetic data set as a folder."""
-    from gptfl_bench import experiment, progress
+    from gptfl_bench import experiment, generate_job, progress
     from gptfl_bench import generate as maker
+    from gptfl_bench.costs import in_words, less
 
     chosen = {"generator": options.generator, "multiplier": options.multiplier}
     overrides = [f"synthetic.{key}={value}" for key, value in chosen.items() if value is not None]
-    budget = maker.budget(options.limit, options.seconds, options.rank)
+    budget = maker.budget(options.limit, options.seconds, options.rank, options.money)
     (spec,) = experiment.plan(
         ["gptfl"],
         options.dataset,
@@ -122,11 +125,22 @@ def generate(options: argparse.Namespace) -> int:
     ).cells
     name = spec.settings.synthetic.generator
     out = options.out or Path("synthetic") / f"{options.dataset}-{name}"
+    job = generate_job.for_task(spec, out, budget)
+    print(job.estimate(), flush=True)
+    if options.plan:
+        return 0
     with progress.for_terminal() as shown:
         shown.cell(1, 1, f"{name} for {options.dataset}")
-        made = maker.for_task(spec, out, budget, lambda *n: shown.stage("samples", *n))
+        before = job.spent
+        try:
+            made = job.make(lambda *n: shown.stage("samples", *n))
+        finally:
+            if before is not None:
+                print(f"money spent: {in_words(less(job.spent or 0.0, before))}")
     rate = f", {made.made / made.seconds:.1f} a second" if made.seconds > 0 else ""
     print(f"{made.made:,} samples made in {made.seconds:.0f} s{rate}")
+    if made.stopped:
+        print(f"stopped early: {made.stopped}")
     print(f"{made.there:,} of {made.wanted:,} are in {out}")
     print(f"Train on them: synthetic.generator=folder generators.folder.path={out}")
     return 0

@@ -28,11 +28,13 @@ class Finding:
 
 OPTIONAL = {
     "submitit": "runs on a cluster (--launcher submitit): install gptfl-bench[cluster]",
-    "fedml": "cross-checks and backends: install gptfl-bench[fedml], Python below 3.13",
+    "fedml": "LightSecAgg and cross-checks: install gptfl-bench[fedml], Python below 3.13",
     "sentencepiece": "speech by SpeechT5: install gptfl-bench[speech]",
     "hibari": "speech on any machine: install gptfl-bench[hibari]",
     "piper": "speech by Piper (GPL-3): install gptfl-bench[piper]",
     "espeakng_loader": "speech by eSpeak NG (GPL-3): install gptfl-bench[espeak]",
+    "tensorboard": "run --export tensorboard: install gptfl-bench[tensorboard]",
+    "mlflow": "run --export mlflow: install gptfl-bench[mlflow]",
     "fontTools": "renews the embedded glyphs: install gptfl-bench[fonts]",
 }
 

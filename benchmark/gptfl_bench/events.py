@@ -115,6 +115,37 @@ class RoundAggregated:
 
 
 @dataclass(frozen=True)
+class SecureSum:
+    """Secure aggregation gave the sum of one exchange.
+
+    ``asked`` clients began and ``stayed`` are in the sum of vectors of ``entries`` integers of
+    ``modulus_bits`` bits. ``clipped`` coordinates were cut off. A coordinate of a mean over clients
+    is off by ``bound`` at most through rounding and by ``error`` in fact, clipping included, as
+    only the simulation can tell. ``seconds`` are the protocol's, without the clients' own work.
+    """
+
+    round: int
+    protocol: str
+    asked: int
+    stayed: int
+    entries: int
+    modulus_bits: int
+    clipped: int
+    bound: float
+    error: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RoundLost:
+    """A round was abandoned, for too few clients stayed in it; the state is as before."""
+
+    round: int
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class RoundEvaluated:
     """The global model was tested; round 0 is before any federated round."""
 
@@ -142,6 +173,8 @@ Event = (
     | Pretrained
     | TrafficCounted
     | RoundAggregated
+    | SecureSum
+    | RoundLost
     | RoundEvaluated
     | CellEnded
 )

@@ -3,8 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -13,13 +14,17 @@ from gptfl_bench import groups as g
 from gptfl_bench.buffers import BufferPolicy, at_client, outgoing
 from gptfl_bench.channel import Channel
 from gptfl_bench.checkpoint import ClientStore
+from gptfl_bench.errors import Refusal
+from gptfl_bench.events import SecureSum
 from gptfl_bench.fit import FitResult, Hook, Loss, Plan, cross_entropy, fit
 from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.networks import Networks
+from gptfl_bench.packing import Sums, Weighting
 from gptfl_bench.randomness import Name, isolated_torch_rng, torch_rng
 from gptfl_bench.task import Samples
 
-Weighting = Literal["examples", "uniform"]
+if TYPE_CHECKING:
+    from gptfl_bench.sealing import Secrecy
 
 
 @dataclass
@@ -115,20 +120,25 @@ class Cohort:
         clients: Ids of the clients, ascending.
         examples: Number of samples they hold together.
         saw_clients: Whether single replies were read.
+        sealed: What secure aggregation came to; None where it is off.
     """
 
     clients: list[int]
     examples: int = 0
     saw_clients: bool = False
+    sealed: SecureSum | None = None
     steps: int = 0
     drawn: int = 0
     _sums: dict[str, _Sums] = field(default_factory=dict)
     _replies: list[Groups] | None = None
     _loss_sum: float = 0.0
     _update_square: float = 0.0
+    _weightings: tuple[Weighting, ...] = ("examples", "uniform")
+    _in_truth: "Cohort | None" = None
 
     def sum(self, group: str) -> Tree:
         """Return the plain sum over clients; integers are summed in 64 bits."""
+        self._ask("uniform")
         return dict(self._sums[group].uniform) if group in self._sums else {}
 
     def mean(self, group: str, weight: Weighting = "examples") -> Tree:
@@ -139,6 +149,7 @@ class Cohort:
             weight: By number of samples, the senders' total being 1, or all senders alike.
                 Integers (counters of batch normalisation) are rounded.
         """
+        self._ask(weight)
         if group not in self._sums:
             return {}
         sums = self._sums[group]
@@ -159,8 +170,14 @@ class Cohort:
         """What each client sent, in order of ``clients``; reading it is recorded.
 
         Raises:
+            Refusal: Under secure aggregation.
             RuntimeError: If the method did not declare ``Need.REPLIES``.
         """
+        if self.sealed is not None:
+            raise Refusal(
+                "the server reads single clients' replies, which secure aggregation hides from it; "
+                "set secure_aggregation=false."
+            )
         if self._replies is None:
             raise RuntimeError("a method that reads single replies must declare Need.REPLIES")
         self.saw_clients = True
@@ -178,8 +195,49 @@ class Cohort:
         Yin et al. 2018, adapted to client updates (paper section 4.2): 1/m if all updates are
         equal, 1 if they are orthogonal. A diagnostic of the simulation, not seen by the server.
         """
+        if self._in_truth is not None:
+            return self._in_truth.gradient_diversity
         total = g.squared_norm(self.sum("delta"))
         return self._update_square / total if total > 0 else None
+
+    @classmethod
+    def opened(
+        cls, truth: "Cohort", clients: list[int], sums: Sums, examples: int, sealed: SecureSum
+    ) -> "Cohort":
+        """Return what the server learns under secure aggregation: sums, and nothing else.
+
+        Args:
+            truth: What the clients would have sent, which the simulation measures with.
+            clients: Ids of the clients in the sums, ascending.
+            sums: The sums, by how they are weighted.
+            examples: Number of samples the clients hold together; 0 if it is not told.
+            sealed: What secure aggregation came to.
+        """
+        cohort = replace(
+            truth,
+            clients=clients,
+            examples=examples,
+            sealed=sealed,
+            _sums={},
+            _weightings=tuple(sums),
+            _in_truth=truth,
+        )
+        for weighting, groups in sums.items():
+            for group, tree in groups.items():
+                of_group = cohort._sums.setdefault(group, _Sums())
+                of_group.clients = Counter(dict.fromkeys(tree, len(clients)))
+                of_group.examples = Counter(dict.fromkeys(tree, examples))
+                if weighting == "uniform":
+                    of_group.uniform = tree
+                else:
+                    of_group.by_examples = tree
+        return cohort
+
+    def _ask(self, weighting: Weighting) -> None:
+        if weighting not in self._weightings:
+            raise RuntimeError(
+                f"a sum weighted by {weighting!r} must be among those of Method.weightings()"
+            )
 
     def add(self, reply: Groups, examples: int, fits: Sequence[FitResult]) -> None:
         """Take in one client's reply; called by the engine in order of client ids."""
@@ -207,6 +265,7 @@ class Federation:
         label_names: Class names by index.
         keep_replies: Whether cohorts hold single replies, which costs memory by cohort size.
         on_client: Called after each visit with the number of visits done and due.
+        secrecy: Secure aggregation; None where it is off.
     """
 
     clients: Sequence[Samples]
@@ -218,6 +277,7 @@ class Federation:
     buffers: BufferPolicy = "mean"
     keep_replies: bool = False
     on_client: Callable[[int, int], None] = lambda done, due: None
+    secrecy: "Secrecy | None" = None
     _handed: Groups = field(default_factory=dict)
 
     def sample_cohort(self, round: int, size: int) -> list[int]:
@@ -234,6 +294,7 @@ class Federation:
         downlink: Callable[[int], Groups],
         work: Callable[[Groups, Client], Groups],
         once: Callable[[], Groups] = dict,
+        modulus: int | None = None,
     ) -> Cohort:
         """Send to each client, let it work, and return the cohort of what came back.
 
@@ -243,13 +304,27 @@ class Federation:
             downlink: What is sent to a client, by id.
             work: What a client does: received payload and client in, reply out.
             once: What a client is handed at its first visit, before anything else.
+            modulus: What integers are to be summed modulo under secure aggregation; None for
+                floats, which are rounded then.
+
+        Raises:
+            RoundAbandoned: If too few clients stay for secure aggregation; all is as before.
         """
+        visit = partial(self._serve, round=round, downlink=downlink, work=work, once=once)
+        if self.secrecy is not None:
+            return self.secrecy.exchange(self, round, sorted(clients), visit, modulus)
         cohort = Cohort(sorted(clients), _replies=[] if self.keep_replies else None)
         for done, client_id in enumerate(cohort.clients, 1):
             # No name is given to what arrives: nothing of a visit must outlive it.
-            cohort.add(*self._serve(client_id, round, downlink, work, once))
+            cohort.add(*self._delivered(*visit(client_id), round))
             self.on_client(done, len(cohort.clients))
         return cohort
+
+    def _delivered(
+        self, reply: Groups, examples: int, fits: Sequence[FitResult], round: int
+    ) -> tuple[Groups, int, Sequence[FitResult]]:
+        """Return what arrives of a client's reply, and the rest as it is."""
+        return self.channel.send(reply, "up", round), examples, fits
 
     def _serve(
         self,
@@ -259,7 +334,7 @@ class Federation:
         work: Callable[[Groups, Client], Groups],
         once: Callable[[], Groups],
     ) -> tuple[Groups, int, list[FitResult]]:
-        """Return what arrives of a client's reply, its number of samples and its training runs."""
+        """Return a client's reply, its number of samples and its training runs."""
         first = client_id not in self.store.versions
         client = self._visit(client_id, round, self._hand_over(once(), first, round))
         kept = {group: dict(tree) for group, tree in client.state.items()}
@@ -273,11 +348,10 @@ class Federation:
             reply = work(receive(), client)
         if self.buffers == "local" and reply.get("buffers"):
             client.state["buffers"] = reply["buffers"]
-        arrived = self.channel.send(outgoing(reply, self.buffers), "up", round)
         # An empty state still tells that the client was here.
         if client.state or kept or client.handed:
             self.store.write(client_id, client.state, round)
-        return arrived, len(client.data), client._fits
+        return outgoing(reply, self.buffers), len(client.data), client._fits
 
     def _hand_over(self, payload: Groups, first: bool, round: int) -> Groups:
         """Return what clients were handed; counted at a first visit, decoded once for all."""

@@ -4,29 +4,33 @@ The metadata follow the convention of Hugging Face's image and audio folders, so
 be looked at, shared, and read back by the generator ``folder``. Every sample depends on its own
 prompt alone, so several processes may share the work, a kill costs at most the samples being made,
 and three times the amount makes only what is missing.
+
+``prompts.jsonl`` holds the prompts; once it is there it counts, whatever a prompt writer would say
+by then. ``replaced.jsonl`` holds what a sample was made from where the generator took another
+prompt than it was given. The metadata say what each sample was made from.
 """
 
 import io
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
-from gptfl_bench.access import check_folder
-from gptfl_bench.artifacts import Artifacts
+from gptfl_bench import prompt_files
 from gptfl_bench.checkpoint import write_atomically
-from gptfl_bench.errors import Refusal, UsageError
+from gptfl_bench.costs import BudgetSpent
+from gptfl_bench.errors import UsageError
 from gptfl_bench.generator import Generator, Prompt, sixteen_bits
-from gptfl_bench.spec import CellSpec
-from gptfl_bench.synthetic import SyntheticSource
+from gptfl_bench.prompt_files import key
 
 SAMPLE_RATE = 16_000
 METADATA, PLAN = "metadata.jsonl", "plan.json"
+PROMPTS, REPLACED = "prompts.jsonl", "replaced.jsonl"
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,14 @@ class Budget:
         seconds: Most seconds to work; a sample that was begun is finished.
         rank: Number of this process, from 0.
         ranks: Number of processes.
+        money: Most money to spend, in the currency of the price.
     """
 
     samples: int | None = None
     seconds: float | None = None
     rank: int = 0
     ranks: int = 1
+    money: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse impossible values.
@@ -57,9 +63,13 @@ class Budget:
             raise ValueError(f"seconds={self.seconds} must be more than 0")
         if not 0 <= self.rank < self.ranks:
             raise ValueError(f"rank={self.rank} of {self.ranks} must be from 0 to {self.ranks - 1}")
+        if self.money is not None and not 0 < self.money <= 1_000_000_000:
+            raise ValueError(f"money={self.money} must be above 0 and at most 1000000000")
 
 
-def budget(limit: int | None, seconds: float | None, rank: str) -> "Budget":
+def budget(
+    limit: int | None, seconds: float | None, rank: str, money: float | None = None
+) -> "Budget":
     """Return the budget that a command line asks for; ``rank`` is ``R/N``.
 
     Raises:
@@ -69,7 +79,7 @@ def budget(limit: int | None, seconds: float | None, rank: str) -> "Budget":
     if not (first.isdecimal() and all_.isdecimal()):
         raise UsageError(f"--rank {rank!r} must be R/N, such as 0/2 and 1/2 for two processes.")
     try:
-        return Budget(limit, seconds, int(first), int(all_))
+        return Budget(limit, seconds, int(first), int(all_), money)
     except ValueError as error:
         raise UsageError(f"{error}.") from error
 
@@ -83,53 +93,21 @@ class Made:
         there: Samples of the folder, of all processes.
         wanted: Samples it will have when complete.
         seconds: Seconds of work.
+        stopped: Why it ended early, if a budget of money was spent.
     """
 
     made: int
     there: int
     wanted: int
     seconds: float
-
-
-def for_task(
-    spec: CellSpec, folder: Path, budget: Budget, progress: Callable[[int, int], None]
-) -> Made:
-    """Make the synthetic data set of a cell's task.
-
-    Raises:
-        UsageError: If data, generator or folder can't be used.
-    """
-    check_folder(folder)
-    task, settings = spec.load_task(), spec.settings.synthetic
-    source = SyntheticSource(
-        settings,
-        task,
-        len(task.train),
-        Artifacts(spec.access.cache),
-        spec.generator,
-        spec.prompt_writer,
-    )
-    try:
-        generator = source.fitting_generator()
-    except Refusal as refusal:
-        raise UsageError(str(refusal)) from refusal
-    origin = {
-        "modality": task.modality,
-        "generator": settings.generator,
-        "generator_fingerprint": generator.fingerprint,
-        "prompt_writer": settings.prompts,
-        "prompt_writer_fingerprint": spec.prompt_writer().fingerprint,
-    }
-    return generate(
-        folder, source.write_prompts(task.label_names), generator, origin, budget, progress
-    )
+    stopped: str = ""
 
 
 def generate(
     folder: Path,
     prompts: Sequence[Prompt],
     generator: Generator,
-    origin: dict[str, str],
+    origin: Mapping[str, str],
     budget: Budget = Budget(),
     progress: Callable[[int, int], None] = lambda done, due: None,
 ) -> Made:
@@ -147,29 +125,45 @@ def generate(
         UsageError: If the folder holds samples of another origin, or the generator can't work.
     """
     started = time.monotonic()
-    _check_origin(folder, origin)
-    names = file_names(prompts, "png" if origin["modality"] == "image" else "wav")
-    mine = list(zip(prompts, names, strict=True))[budget.rank :: budget.ranks]
-    missing = [(prompt, name) for prompt, name in mine if not (folder / name).exists()]
-    due = missing[: budget.samples]
-    done = 0
-    samples = generator.generate([prompt for prompt, _ in due])
+    check_origin(folder, origin)
+    names = file_names(prompts, origin["modality"])
+    due = missing(folder, prompts, names, budget)
+    # What a process that was killed may have left behind.
+    noted = prompt_files.read(folder / REPLACED).keys()
+    done, stopped = 0, ""
     try:
-        for (_, name), sample in zip(due, samples, strict=True):
+        samples = generator.generate([prompt for prompt, _ in due]) if due else iter(())
+        for (prompt, name), sample in zip(due, samples, strict=True):
             if not done:
                 # Not before: a generator that can't work leaves nothing behind.
-                _claim(folder, origin)
+                agreed = _claim(folder, origin, prompts)
+                if agreed != list(prompts):
+                    # Another process was first, and its prompts count.
+                    return generate(folder, agreed, generator, origin, budget, progress)
+            if sample.prompt != prompt or key(prompt) in noted:
+                _note(folder, prompt, sample.prompt)
             write_atomically(folder / name, encoded(sample.media))
             done += 1
             progress(done, len(due))
             if budget.seconds is not None and time.monotonic() - started >= budget.seconds:
                 break
+    except BudgetSpent as error:
+        stopped = str(error)
     finally:
         there = _describe(folder, prompts, names, origin) if (folder / PLAN).exists() else 0
-    return Made(done, there, len(prompts), time.monotonic() - started)
+    return Made(done, there, len(prompts), time.monotonic() - started, stopped)
 
 
-def file_names(prompts: Sequence[Prompt], suffix: str) -> list[str]:
+def missing(
+    folder: Path, prompts: Sequence[Prompt], names: Sequence[str], budget: Budget
+) -> list[tuple[Prompt, str]]:
+    """Return the prompts, with the names of their files, that a process is to make samples of."""
+    mine = list(zip(prompts, names, strict=True))[budget.rank :: budget.ranks]
+    lacking = [(prompt, name) for prompt, name in mine if not (folder / name).exists()]
+    return lacking[: budget.samples]
+
+
+def file_names(prompts: Sequence[Prompt], modality: str) -> list[str]:
     """Return the path of each prompt's file: its label as a folder, its number as a name.
 
     Raises:
@@ -178,6 +172,7 @@ def file_names(prompts: Sequence[Prompt], suffix: str) -> list[str]:
     folders = {prompt.label: _slug(prompt.label) for prompt in prompts}
     if len(set(folders.values())) < len(folders):
         raise UsageError(f"labels {sorted(folders)} can't be told apart as names of folders.")
+    suffix = "png" if modality == "image" else "wav"
     return [f"{folders[prompt.label]}/{prompt.number:06}.{suffix}" for prompt in prompts]
 
 
@@ -196,7 +191,7 @@ def encoded(media: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _check_origin(folder: Path, origin: dict[str, str]) -> None:
+def check_origin(folder: Path, origin: Mapping[str, str]) -> None:
     """Refuse a folder that holds samples of another origin.
 
     Raises:
@@ -217,27 +212,53 @@ def _check_origin(folder: Path, origin: dict[str, str]) -> None:
         )
 
 
-def _claim(folder: Path, origin: dict[str, str]) -> None:
-    """Keep a folder to one origin; of two processes that begin at once, one may be refused."""
+def _claim(folder: Path, origin: Mapping[str, str], prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Keep a folder to one origin and its prompts as they are, and return the prompts that count.
+
+    Of two processes that begin at once with other origins, one may be refused.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        _check_origin(folder, origin)
+        check_origin(folder, origin)
+        there = prompt_files.read(folder / PROMPTS)
+        agreed = [there.get(key(prompt), prompt) for prompt in prompts]
+        wanted = {key(prompt) for prompt in agreed}
+        more = [prompt for at, prompt in there.items() if at not in wanted]
+        if [*agreed, *more] != list(there.values()):
+            prompt_files.write(folder / PROMPTS, [*agreed, *more])
         write_atomically(folder / PLAN, json.dumps(origin, indent=1).encode())
+    return agreed
+
+
+def _note(folder: Path, asked: Prompt, used: Prompt) -> None:
+    """Keep what a sample is made from, before it is there, if it is not what was asked."""
+    path = folder / REPLACED
+    with FileLock(folder / ".lock"):
+        there = prompt_files.read(path)
+        there.pop(key(asked), None)
+        if used != asked:
+            there[key(asked)] = replace(used, label=asked.label, number=asked.number)
+        if there:
+            prompt_files.write(path, (there[at] for at in sorted(there)))
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _describe(
-    folder: Path, prompts: Sequence[Prompt], names: Sequence[str], origin: dict[str, str]
+    folder: Path, prompts: Sequence[Prompt], names: Sequence[str], origin: Mapping[str, str]
 ) -> int:
     """Write the metadata of the samples that are there, and return their number."""
-
-    def rows() -> Iterator[str]:
-        for prompt, name in zip(prompts, names, strict=True):
-            if (folder / name).exists():
-                about = {"prompt": prompt.text, **asdict(prompt)}
-                del about["text"]
-                yield json.dumps({"file_name": name, **about, **origin}) + "\n"
-
     with FileLock(folder / ".lock"):
+        made_from = prompt_files.read(folder / PROMPTS) | prompt_files.read(folder / REPLACED)
+
+        def rows() -> Iterator[str]:
+            for planned, name in zip(prompts, names, strict=True):
+                if (folder / name).exists():
+                    prompt = made_from.get(key(planned), planned)
+                    about = {"prompt": prompt.text, **vars(prompt)}
+                    del about["text"]
+                    yield json.dumps({"file_name": name, **about, **origin}) + "\n"
+
         lines = list(rows())
         write_atomically(folder / METADATA, "".join(lines).encode())
     return len(lines)

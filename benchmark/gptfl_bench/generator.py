@@ -88,8 +88,18 @@ class PromptWriter(Protocol):
         """Hex digest of everything that determines the texts beside label and seed."""
         ...
 
-    def write(self, label: str, count: int, *, modality: Modality, seed: int) -> list[str]:
-        """Return ``count`` prompt texts for the class called ``label``."""
+    def write(
+        self, label: str, count: int, *, modality: Modality, seed: int, labels: Sequence[str]
+    ) -> list[str]:
+        """Return ``count`` prompt texts for the class called ``label``.
+
+        Args:
+            label: The class name.
+            count: How many.
+            modality: What is to be made from them.
+            seed: Determines them, as far as the writer lets it.
+            labels: All class names; a text may name no other than its own.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from gptfl_bench.errors import Refusal
 from gptfl_bench.events import Event, LabelsDiscovered
 from gptfl_bench.groups import Groups
 from gptfl_bench.iblt import FIELD, Shape, Sketch
+from gptfl_bench.secure.errors import RoundAbandoned
 
 if TYPE_CHECKING:
     from gptfl_bench.federation import Client, Federation
@@ -73,7 +74,7 @@ def discover_labels(
     """
     known = _by_plain_name(federation.label_names)
     for attempt in range(ATTEMPTS):
-        summed = _exchange(federation, settings, attempt)
+        summed = _exchange(federation, settings, attempt, log)
         decoded = summed.decode()
         counts = summed.counted(decoded.counts) if settings.epsilon else decoded.counts
         told = {name: n for name, n in counts.items() if n >= settings.k_anonymity}
@@ -95,11 +96,16 @@ def discover_labels(
     )
 
 
-def _exchange(federation: "Federation", settings: LabelSettings, attempt: int) -> Sketch:
+def _exchange(
+    federation: "Federation",
+    settings: LabelSettings,
+    attempt: int,
+    log: Callable[[Event], None],
+) -> Sketch:
     """Return the sum of all clients' sketches.
 
     Raises:
-        Refusal: If a label is too long.
+        Refusal: If a label is too long, or too few clients stay under secure aggregation.
     """
     everyone = range(len(federation.clients))
 
@@ -111,9 +117,13 @@ def _exchange(federation: "Federation", settings: LabelSettings, attempt: int) -
         return {"labels": {"table": table.int(), "values": values.int()}}
 
     try:
-        cohort = federation.exchange(0, everyone, lambda client_id: {}, sketch)
+        cohort = federation.exchange(0, everyone, lambda client_id: {}, sketch, modulus=FIELD)
     except ValueError as error:
         raise Refusal(f"{error}; set labels.max_bytes.") from error
+    except RoundAbandoned as error:
+        raise Refusal(f"label discovery: {error}") from error
+    if cohort.sealed:
+        log(cohort.sealed)
     total = cohort.sum("labels")
     return Sketch(settings, total["table"].numpy(), total["values"].numpy())
 

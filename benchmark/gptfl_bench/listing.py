@@ -8,7 +8,7 @@ from importlib.resources import files
 from tabulate import tabulate
 
 from gptfl_bench.config import PRESETS
-from gptfl_bench.generator import generators
+from gptfl_bench.generator import generators, prompt_writers
 from gptfl_bench.method import methods
 from gptfl_bench.network import models
 from gptfl_bench.profile import profile
@@ -22,7 +22,8 @@ def entries(kind: str) -> list[Entry]:
     """Return all parts of a kind with what is known about each.
 
     Args:
-        kind: ``methods``, ``datasets``, ``models``, ``generators``, ``partitions``, ``presets``.
+        kind: ``methods``, ``datasets``, ``models``, ``generators``, ``prompts``, ``partitions``,
+            ``presets``.
     """
     if kind == "presets":
         return _presets()
@@ -31,6 +32,7 @@ def entries(kind: str) -> list[Entry]:
         "datasets": tasks,  # type: ignore[dict-item]
         "models": models,  # type: ignore[dict-item]
         "generators": generators,  # type: ignore[dict-item]
+        "prompts": prompt_writers,  # type: ignore[dict-item]
         "partitions": partitions,  # type: ignore[dict-item]
     }
     registry = registries[kind]

@@ -13,17 +13,27 @@ from filelock import FileLock, Timeout
 from gptfl_bench import groups as g
 from gptfl_bench import provenance, records
 from gptfl_bench.artifacts import Artifacts
-from gptfl_bench.assemble import World, build_server, build_world
+from gptfl_bench.assemble import World, build_server, build_subject, build_world
 from gptfl_bench.buffers import recompute
 from gptfl_bench.checkpoint import Checkpoint, write_atomically
 from gptfl_bench.errors import Diverged, Refusal, UsageError
 from gptfl_bench.evaluate import evaluate
-from gptfl_bench.events import CellEnded, EventLog, PhaseFinished, RoundAggregated, RoundEvaluated
+from gptfl_bench.events import (
+    CellEnded,
+    EventLog,
+    PhaseFinished,
+    RoundAggregated,
+    RoundEvaluated,
+    RoundLost,
+)
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Need
+from gptfl_bench.origin import refuse_own_data
 from gptfl_bench.profile import profile
 from gptfl_bench.progress import Progress, Silent
+from gptfl_bench.quality import check, write_quality
 from gptfl_bench.randomness import isolated_torch_rng
+from gptfl_bench.secure.errors import RoundAbandoned
 from gptfl_bench.server import Server
 from gptfl_bench.spec import CellSpec
 
@@ -60,6 +70,8 @@ def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None)
     torch.set_num_threads(spec.settings.threads)
     folder = context.out / spec.run_id
     world = build_world(spec)
+    if spec.uses_synthetic:
+        check(spec.settings.quality, world.task)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
@@ -128,6 +140,7 @@ def _rounds(
         for traffic in server.federation.channel.settle():
             log.append(traffic)
         log.append(PhaseFinished("prepare", time.perf_counter() - started))
+        _look_at_synthetic(spec, world, server, folder.parent, log, progress)
         _evaluate(spec, world, server, state, log)
         _store(path, 0, state, server, log)
         first = 1
@@ -142,6 +155,26 @@ def _rounds(
             _evaluate(spec, world, server, state, log)
         _store(path, server.round, state, server, log)
         progress.stage("rounds", server.round, rounds)
+
+
+def _look_at_synthetic(
+    spec: CellSpec,
+    world: World,
+    server: Server,
+    run_folder: Path,
+    log: EventLog,
+    progress: Progress,
+) -> None:
+    """Describe the synthetic data of a cell, if it has any, in its run folder."""
+    made, server.synthetic_set = server.synthetic_set, None
+    if made is None or not spec.settings.quality.samples:
+        return
+    started = time.perf_counter()
+    progress.stage("quality of synthetic data", 0, 1)
+    subject = build_subject(spec, world, made)
+    write_quality(subject, spec.settings.quality, server.artifacts, run_folder)
+    progress.stage("quality of synthetic data", 1, 1)
+    log.append(PhaseFinished(records.QUALITY_PHASE, time.perf_counter() - started))
 
 
 def refuse_unmet(spec: CellSpec, world: World) -> None:
@@ -164,6 +197,12 @@ def refuse_unmet(spec: CellSpec, world: World) -> None:
             f"{spec.name} was published for {Need.IMAGES}, not for {modality}; set "
             "lift_conventions=true to run it all the same."
         )
+    if Need.REPLIES in needs and spec.settings.secure_aggregation:
+        raise Refusal(
+            f"{spec.name} needs {Need.REPLIES}, which secure aggregation hides from the server; "
+            "set secure_aggregation=false."
+        )
+    refuse_own_data(spec, world.task)
     shape = world.task.input_shape
     if Need.IMAGE_SHAPE in needs and len(shape) != 3:
         raise Refusal(f"{spec.name} makes {Need.IMAGE_SHAPE}, not of shape {shape}; leave it out.")
@@ -172,13 +211,21 @@ def refuse_unmet(spec: CellSpec, world: World) -> None:
 def _round(spec: CellSpec, world: World, server: Server, state: Groups, log: EventLog) -> Groups:
     started = time.perf_counter()
     federation, round = server.federation, server.round
-    cohort = federation.exchange(
-        round,
-        federation.sample_cohort(round, spec.settings.cohort_size),
-        lambda client_id: spec.method.downlink(state, client_id),
-        spec.method.client_update,
-        lambda: spec.method.once(state, server),
-    )
+    try:
+        cohort = federation.exchange(
+            round,
+            federation.sample_cohort(round, spec.settings.cohort_size),
+            lambda client_id: spec.method.downlink(state, client_id),
+            spec.method.client_update,
+            lambda: spec.method.once(state, server),
+        )
+    except RoundAbandoned as reason:
+        for traffic in federation.channel.settle():
+            log.append(traffic)
+        log.append(RoundLost(round, str(reason), time.perf_counter() - started))
+        return state
+    if cohort.sealed:
+        log.append(cohort.sealed)
     with isolated_torch_rng(spec.seed, "server", "round", round):
         following = spec.method.aggregate(state, cohort, server)
     if federation.buffers == "recompute" and following.get("buffers"):
@@ -252,11 +299,13 @@ def _record(spec: CellSpec, world: World, command: str, partition_file: str) -> 
     source, sha256 = provenance.method_source(spec.method)
     wanted = asdict(settings)
     del wanted["generators"], wanted["prompts"]
+    if not settings.secure_aggregation:
+        del wanted["secure"]
     if spec.uses_synthetic:
         wanted["generator"] = settings.generators.get(settings.synthetic.generator, {})
         wanted["prompts"] = settings.prompts.get(settings.synthetic.prompts, {})
     else:
-        del wanted["synthetic"]
+        del wanted["synthetic"], wanted["quality"]
     return records.RunRecord(
         schema=records.SCHEMA,
         run_id=spec.run_id,
@@ -293,7 +342,7 @@ def _record(spec: CellSpec, world: World, command: str, partition_file: str) -> 
         cohort_size=settings.cohort_size,
         metric=task.metric,
         target=settings.target,
-        secure_aggregation=False,
+        secure_aggregation=settings.secure_aggregation,
         config={**wanted, "method": asdict(spec.method)},
         method_source=source,
         method_sha256=sha256,

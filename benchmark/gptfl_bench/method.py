@@ -14,6 +14,7 @@ from gptfl_bench.registry import Registry
 
 if TYPE_CHECKING:
     from gptfl_bench.federation import Client, Cohort
+    from gptfl_bench.packing import Weighting
     from gptfl_bench.server import Server
 
 
@@ -95,6 +96,13 @@ class Method(ABC):
     def architectures(self) -> tuple[str, ...]:
         """Return the registered networks that clients train in place of the task's own."""
         return ()
+
+    def weightings(self) -> tuple["Weighting", ...]:
+        """Return how the sums over clients that :meth:`aggregate` asks for are weighted.
+
+        Secure aggregation sends a part for each; one that is not here can't be asked for then.
+        """
+        return ("examples", "uniform")
 
     @abstractmethod
     def prepare(self, server: "Server") -> Groups:

@@ -19,6 +19,7 @@ from gptfl_bench.events import (
     Pretrained,
     RoundAggregated,
     RoundEvaluated,
+    RoundLost,
     Status,
     SyntheticReady,
     TrafficCounted,
@@ -28,6 +29,8 @@ from gptfl_bench.events import (
 SCHEMA = 1
 ABLATED = "-ablated"
 """Ends the name of a method without what sets it apart: ``moon-ablated`` is MOON with mu = 0."""
+QUALITY_PHASE = "quality"
+"""Name of the phase in which synthetic data are looked at, for readers alone."""
 LAST_EVALUATIONS = 10
 """How many of the last evaluations ``value_mean_last`` averages."""
 
@@ -176,7 +179,8 @@ class Cell:
         """Return the cell in one line."""
         record, ending = self.record, self.ending
         values = [self.value(event) for event in self.evaluations]
-        aggregated = [event for event in self.events if isinstance(event, RoundAggregated)]
+        ended = [e for e in self.events if isinstance(e, RoundAggregated | RoundLost)]
+        aggregated = [event for event in ended if isinstance(event, RoundAggregated)]
         target = record["target"]
         reached = next(
             (e.round for e in self.evaluations if target is not None and self.value(e) >= target),
@@ -197,7 +201,7 @@ class Cell:
             seed=record["seed"],
             status=ending.status,
             reason=ending.reason,
-            rounds=aggregated[-1].round if aggregated else 0,
+            rounds=ended[-1].round if ended else 0,
             num_clients=record["num_clients"],
             cohort_size=record["cohort_size"],
             metric=record["metric"],
@@ -220,9 +224,14 @@ class Cell:
 
     @property
     def seconds(self) -> float:
-        """Seconds of work in the cell, pauses between a kill and a resume left out."""
-        timed = (PhaseFinished, RoundAggregated, RoundEvaluated)
-        return sum(event.seconds for event in self.events if isinstance(event, timed))
+        """Seconds of work in the cell, without pauses and without looking at synthetic data."""
+        timed = (PhaseFinished, RoundAggregated, RoundLost, RoundEvaluated)
+        return sum(
+            event.seconds
+            for event in self.events
+            if isinstance(event, timed)
+            and not (isinstance(event, PhaseFinished) and event.phase == QUALITY_PHASE)
+        )
 
     @property
     def synthetic(self) -> SyntheticReady | None:

@@ -17,7 +17,7 @@ from gptfl_bench.labels import LabelSettings, discover_labels
 from gptfl_bench.networks import Networks
 from gptfl_bench.pretraining import EarlyStop, Watch, from_tensor, to_tensor, train_centrally
 from gptfl_bench.randomness import Name, isolated_torch_rng, torch_rng
-from gptfl_bench.synthetic import SyntheticSource
+from gptfl_bench.synthetic import SyntheticSet, SyntheticSource
 from gptfl_bench.task import Samples
 
 
@@ -39,6 +39,7 @@ class Server:
         start: The weights a method starts from: random, or a warm start put there by GPT-FL.
         small_starts: Warm starts of other architectures that clients train, by registered name.
         round: Round from 1; 0 is preparation.
+        synthetic_set: The synthetic data set, once there is one.
         watch: Looks at networks that are pre-trained; its scores go to the log alone.
     """
 
@@ -57,6 +58,7 @@ class Server:
     round: int = 0
     on_epoch: Callable[[int, int], None] = lambda done, due: None
     watch: Watch | None = None
+    synthetic_set: SyntheticSet | None = None
     _public: Samples | None = None
     _label_names: list[str] | None = None
 
@@ -95,11 +97,11 @@ class Server:
 
     def synthetic(self, labels: Sequence[str]) -> tuple[Samples, str]:
         """Return synthetic samples of ``labels`` and the hash of what they are, and log them."""
-        samples, event = self.synthetic_source(labels)
-        self.log(event)
+        made = self.synthetic_set = self.synthetic_source(labels)
+        self.log(made.ready)
         task = self.synthetic_source.task
-        key = digest({"task": [task.name, task.version], "samples": samples.checksum()})
-        return samples.to(self.networks.device), key
+        key = digest({"task": [task.name, task.version], "samples": made.samples.checksum()})
+        return made.samples.to(self.networks.device), key
 
     def public(self) -> Samples:
         """Return unlabelled public samples, whose ``y`` is their row (N,).

@@ -7,8 +7,10 @@ from typing import Literal
 from gptfl_bench.buffers import BufferPolicy
 from gptfl_bench.fit import Plan
 from gptfl_bench.generator import Plain
+from gptfl_bench.judging import QualitySettings
 from gptfl_bench.labels import LabelSettings
 from gptfl_bench.public import PublicSettings
+from gptfl_bench.secrecy import SecureSettings
 from gptfl_bench.synthetic import SyntheticSettings
 
 
@@ -75,7 +77,11 @@ class Settings:
         synthetic: How synthetic data are made.
         generators: Fields of generators that differ from their defaults, by name.
         prompts: Fields of prompt writers that do.
+        quality: How synthetic data are looked at, for readers alone.
         labels: Size of the sketch that clients send in label discovery, and what it may tell.
+        secure_aggregation: Whether the server learns nothing but sums over a cohort's clients;
+            methods that read single replies are refused then.
+        secure: How.
         public: Where public data come from, for methods that need them.
         lift_conventions: Whether to run methods on modalities they were not published for.
         start: ``warm`` wraps every method in GPT-FL, ``cold`` unwraps it; ``default`` leaves both.
@@ -99,7 +105,10 @@ class Settings:
     synthetic: SyntheticSettings = SyntheticSettings()
     generators: dict[str, dict[str, Plain]] = field(default_factory=dict)
     prompts: dict[str, dict[str, Plain]] = field(default_factory=dict)
+    quality: QualitySettings = QualitySettings()
     labels: LabelSettings = LabelSettings()
+    secure_aggregation: bool = False
+    secure: SecureSettings = SecureSettings()
     public: PublicSettings = PublicSettings()
     lift_conventions: bool = False
     start: Literal["default", "cold", "warm"] = "default"

@@ -1,9 +1,10 @@
 """What identifies a cell: everything that determines its result, and the key made of it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from typing import TypeVar
 
 from torch import nn
 
@@ -17,12 +18,16 @@ from gptfl_bench.generator import (
     PromptWriter,
     generators,
     make,
+    plain_fields,
     prompt_writers,
 )
 from gptfl_bench.method import Method, Need
 from gptfl_bench.models._weights import weights_sha256
+from gptfl_bench.registry import Registry
 from gptfl_bench.settings import Settings
 from gptfl_bench.task import Task
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ class CellSpec:
         preset: Name of the preset the settings started from.
         settings: Everything else.
         network: A network in place of ``settings.model``.
-        access: Where the data set may be looked for.
+        access: Where the data set may be looked for; without downloads no weights are fetched
+            either.
     """
 
     name: str
@@ -104,7 +110,17 @@ class CellSpec:
         Threads and device are left out: they change speed, and rounding at most.
         """
         settings = asdict(self.settings)
-        for name in ("threads", "device", "search", "plan", "start", "generators", "prompts"):
+        left_out = (
+            "threads",
+            "device",
+            "search",
+            "plan",
+            "start",
+            "generators",
+            "prompts",
+            "quality",
+        )
+        for name in left_out:
             # The plan is part of the method by now, and so is a warm start; generators and prompt
             # writers have fingerprints.
             del settings[name]
@@ -117,6 +133,8 @@ class CellSpec:
             made_by += [self._generator_fingerprint, self.prompt_writer().fingerprint]
         else:
             del settings["synthetic"], settings["labels"]
+        if not self.settings.secure_aggregation:
+            del settings["secure"]
         # It only looks on.
         del settings["evaluation"]["pretraining"]
         settings["model_args"] = self.model_arguments
@@ -141,7 +159,7 @@ class CellSpec:
             UsageError: If it does not exist or a field does not fit.
         """
         name = self.settings.synthetic.generator
-        return make(generators, name, self.settings.generators.get(name, {}))
+        return self._part(generators, name, self.settings.generators.get(name, {}))
 
     def prompt_writer(self) -> PromptWriter:
         """Return the prompt writer the settings name.
@@ -150,7 +168,16 @@ class CellSpec:
             UsageError: If it does not exist or a field does not fit.
         """
         name = self.settings.synthetic.prompts
-        return make(prompt_writers, name, self.settings.prompts.get(name, {}))
+        return self._part(prompt_writers, name, self.settings.prompts.get(name, {}))
+
+    def _part(
+        self, registry: Registry[Callable[[], T]], name: str, values: Mapping[str, Plain]
+    ) -> T:
+        """Return a generator or prompt writer, which fetches no weights if nothing may be."""
+        field = "local_files_only"
+        if not self.access.download and field in plain_fields(registry.get(name)):
+            values = {**values, field: True}
+        return make(registry, name, values)
 
     @property
     def _generator_fingerprint(self) -> str:

@@ -4,23 +4,22 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
-import numpy as np
 import torch
 
+from gptfl_bench import shards
 from gptfl_bench.artifacts import Artifacts, digest
 from gptfl_bench.checkpoint import write_atomically
 from gptfl_bench.errors import Refusal
 from gptfl_bench.events import SyntheticReady
 from gptfl_bench.generator import Generator, Prompt, PromptWriter
+from gptfl_bench.prompt_files import Key, Texts, key
 from gptfl_bench.randomness import address_seed, numpy_rng
 from gptfl_bench.task import Samples, Task
-
-SHARD = 256
-"""Samples in one file: what a kill can cost."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,21 @@ class SyntheticSettings:
 
 
 @dataclass(frozen=True)
+class SyntheticSet:
+    """A synthetic data set that is there.
+
+    Attributes:
+        samples: Its samples in the form the task stores.
+        ready: What to log about it.
+        place: The folder of what the generator made, for :mod:`gptfl_bench.shards`.
+    """
+
+    samples: Samples
+    ready: SyntheticReady
+    place: Path
+
+
+@dataclass(frozen=True)
 class SyntheticSource:
     """Makes the synthetic data set of one task.
 
@@ -80,8 +94,8 @@ class SyntheticSource:
     writer: Callable[[], PromptWriter]
     progress: Callable[[int, int], None] = lambda done, due: None
 
-    def __call__(self, labels: Sequence[str]) -> tuple[Samples, SyntheticReady]:
-        """Return the samples for ``labels``, equally many of each, and what to log about them.
+    def __call__(self, labels: Sequence[str]) -> SyntheticSet:
+        """Return the samples for ``labels``, equally many of each.
 
         Raises:
             Refusal: If the generator can't make the task's modality.
@@ -90,10 +104,13 @@ class SyntheticSource:
         started = time.perf_counter()
         generator = self.fitting_generator()
         prompts = self.write_prompts(labels)
-        key = digest({"prompts": [asdict(p) for p in prompts], "generator": generator.fingerprint})
-        with self.artifacts.claim("synthetic", key) as place:
-            made = self._complete(place, generator, prompts)
-        media = np.concatenate([np.load(path, allow_pickle=False) for path in _shards(place)])
+        rows = [asdict(prompt) for prompt in prompts]
+        origin = digest({"prompts": rows, "generator": generator.fingerprint})
+        with self.artifacts.claim("synthetic", origin) as place:
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            write_atomically(place / "metadata.jsonl", lines.encode())
+            made = shards.complete(place, generator, prompts, self.progress)
+        media = shards.media(place)
         index = {name: number for number, name in enumerate(self.task.label_names)}
         samples = Samples(
             self.task.from_media(media),
@@ -101,7 +118,7 @@ class SyntheticSource:
             transform=self.task.synthetic_transform or self.task.train.transform,
         )
         sha256 = hashlib.sha256(media.tobytes()).hexdigest()
-        return samples, SyntheticReady(
+        ready = SyntheticReady(
             self.settings.generator,
             self.settings.prompts,
             len(samples),
@@ -109,6 +126,7 @@ class SyntheticSource:
             cached=made == 0,
             seconds=time.perf_counter() - started,
         )
+        return SyntheticSet(samples, ready, place)
 
     def fitting_generator(self) -> Generator:
         """Return the generator if it makes what the task's samples are.
@@ -125,45 +143,68 @@ class SyntheticSource:
             )
         return generator
 
-    def write_prompts(self, labels: Sequence[str]) -> list[Prompt]:
-        """Return all prompts, classes taking turns, so that any first part is balanced."""
-        settings = self.settings
-        writer = self.writer()
-        each = max(-(-round(settings.multiplier * self.train_size) // len(labels)), 1)
+    def write_prompts(
+        self, labels: Sequence[str], there: Mapping[Key, Prompt] = MappingProxyType({})
+    ) -> list[Prompt]:
+        """Return all prompts, classes taking turns, so that any first part is balanced.
+
+        Args:
+            labels: All class names.
+            there: Prompts that were written before and stay as they are; nobody is asked for the
+                texts of a label that has all.
+
+        Raises:
+            UsageError: If the prompt writer can't be used.
+        """
+        planned = self.planned(labels)
+        texts = {
+            missing.label: missing.first(self.each(labels)) for missing in self.texts(labels, there)
+        }
+        return [
+            there.get(key(prompt)) or replace(prompt, text=texts[prompt.label][prompt.number])
+            for prompt in planned
+        ]
+
+    def planned(self, labels: Sequence[str]) -> list[Prompt]:
+        """Return all prompts without their texts."""
+        settings, each = self.settings, self.each(labels)
         by_label = []
         for label in labels:
             address = (settings.seed, "synthetic", label)
-            texts = writer.write(
-                label, each, modality=self.task.modality, seed=address_seed(*address, "prompts")
-            )
             scales = numpy_rng(*address, "guidance").uniform(
                 settings.guidance_low, settings.guidance_high, each
             )
             by_label.append(
                 [
-                    Prompt(label, text, round(float(scale), 3), address_seed(*address, n), n)
-                    for n, (text, scale) in enumerate(zip(texts, scales, strict=True))
+                    Prompt(label, "", round(float(scale), 3), address_seed(*address, n), n)
+                    for n, scale in enumerate(scales)
                 ]
             )
         return list(itertools.chain.from_iterable(zip(*by_label, strict=True)))
 
-    def _complete(self, place: Path, generator: Generator, prompts: Sequence[Prompt]) -> int:
-        """Make the shards that are missing; return how many samples were made."""
-        lines = "".join(json.dumps(asdict(prompt)) + "\n" for prompt in prompts)
-        write_atomically(place / "metadata.jsonl", lines.encode())
-        made = 0
-        for start in range(0, len(prompts), SHARD):
-            path = place / f"media-{start:08d}.npy"
-            wanted = prompts[start : start + SHARD]
-            if not path.exists():
-                part = path.with_suffix(".part")
-                with part.open("wb") as file:
-                    np.save(file, np.stack([s.media for s in generator.generate(wanted)]))
-                part.replace(path)
-                made += len(wanted)
-            self.progress(start + len(wanted), len(prompts))
-        return made
+    def texts(
+        self, labels: Sequence[str], there: Mapping[Key, Prompt] = MappingProxyType({})
+    ) -> list[Texts]:
+        """Return where texts come from, for each label that has not all its prompts."""
+        numbers = range(self.each(labels))
+        lacking = [label for label in labels if any((label, n) not in there for n in numbers)]
+        if not lacking:
+            return []
+        writer, modality = self.writer(), self.task.modality
+        fingerprint = writer.fingerprint
+        return [
+            Texts(
+                self.artifacts,
+                writer,
+                fingerprint,
+                label,
+                labels,
+                modality,
+                address_seed(self.settings.seed, "synthetic", label, "prompts"),
+            )
+            for label in lacking
+        ]
 
-
-def _shards(place: Path) -> list[Path]:
-    return sorted(place.glob("media-*.npy"))
+    def each(self, labels: Sequence[str]) -> int:
+        """Return how many samples there are of each label."""
+        return max(-(-round(self.settings.multiplier * self.train_size) // len(labels)), 1)

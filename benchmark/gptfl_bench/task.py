@@ -108,6 +108,7 @@ class Task:
         synthetic_transform: Transform of synthetic samples; None for the training samples' own.
         note: What every table must say about the data, for example a lossy copy; may be empty.
         read: What the data were read from, for example an archive; empty for a package's own.
+        made_by: Generators that made the samples; empty for recorded data.
         version: Changes when the same name means other data.
     """
 
@@ -122,12 +123,14 @@ class Task:
     synthetic_transform: Transform | None = None
     note: str = ""
     read: str = ""
+    made_by: tuple[str, ...] = ()
     version: str = "1"
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over samples, class names, groups, metric and version, as hex."""
+        """SHA-256 over samples, class names, groups, metric, version and makers, as hex."""
         parts = [self.train.checksum(), self.test.checksum(), self.metric, self.version]
+        parts += self.made_by
         text = json.dumps([self.name, *parts, self.label_names, self.groups, self.modality])
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -70,7 +70,8 @@ def audio_folder(access: Access, options: AudioFolderOptions = AudioFolderOption
             rows = workspace.empty(f"{split}_x", (len(labels), frames, MEL_BINS), np.float16)
             Clips(rows).read(workspace, tree, {name: row for row, name in enumerate(labels)})
             workspace.empty(f"{split}_y", (len(labels),), np.int64)[:] = list(labels.values())
-        return About(data.classes, data.groups, data.note, f"folder {tree.path.name}")
+        read = f"folder {tree.path.name}"
+        return About(data.classes, data.groups, data.note, read, data.made_by)
 
     ready = prepare(access, "audio_folder", key, make)
     return ready.task(

@@ -65,7 +65,8 @@ def image_folder(access: Access, options: ImageFolderOptions = ImageFolderOption
     def make(workspace: Workspace) -> About:
         data = own_data(tree, IMAGES, options.clients, options.test_share)
         _fill(workspace, data, options.size)
-        return About(data.classes, data.groups, data.note, f"folder {tree.path.name}")
+        read = f"folder {tree.path.name}"
+        return About(data.classes, data.groups, data.note, read, data.made_by)
 
     ready = prepare(access, "image_folder", key, make)
     pipelines = folder_pipelines(options.size, options.augmentation)

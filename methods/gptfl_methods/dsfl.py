@@ -33,6 +33,7 @@ from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Need, methods
+from gptfl_bench.packing import Weighting
 from gptfl_bench.ranges import above_zero, at_least
 from gptfl_bench.server import Server
 from gptfl_bench.task import Samples
@@ -70,6 +71,10 @@ class DsFl(FedAvg):
         """Refuse values outside their range."""
         above_zero(self, "temperature")
         at_least(self, {"open_per_round": 1})
+
+    def weightings(self) -> tuple[Weighting, ...]:
+        """All clients count alike."""
+        return ("uniform",)
 
     def prepare(self, server: Server) -> Groups:
         """Return the start model, of the server and of clients to come, and no soft labels yet."""

@@ -27,11 +27,12 @@ from gptfl_bench import groups as g
 from gptfl_bench.augment import Augmentation
 from gptfl_bench.distill import distill
 from gptfl_bench.errors import Refusal
-from gptfl_bench.federation import Cohort, Weighting
+from gptfl_bench.federation import Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.matching import Matching
 from gptfl_bench.method import Generates, Need, methods
+from gptfl_bench.packing import Weighting
 from gptfl_bench.ranges import above_zero, at_least
 from gptfl_bench.server import Server
 from gptfl_bench.task import Samples

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from gptfl_bench import groups as g
-from gptfl_bench.federation import Client, Cohort, Weighting
+from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.fit import FitResult, Plan, cross_entropy
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Method, methods
+from gptfl_bench.packing import Weighting
 from gptfl_bench.server import Server
 
 
@@ -42,6 +43,10 @@ class FedAvg(Method):
 
     plan: Plan = Plan()
     weighting: Weighting = "examples"
+
+    def weightings(self) -> tuple[Weighting, ...]:
+        """Return its one weighting."""
+        return (self.weighting,)
 
     def prepare(self, server: Server) -> Groups:
         """Return the start weights as the state."""

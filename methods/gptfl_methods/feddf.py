@@ -26,10 +26,11 @@ from torch import Tensor
 
 from gptfl_bench import groups as g
 from gptfl_bench.distill import distill, outputs
-from gptfl_bench.federation import Cohort, Weighting
+from gptfl_bench.federation import Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Need, methods
+from gptfl_bench.packing import Weighting
 from gptfl_bench.server import Server
 from gptfl_bench.task import Samples
 from gptfl_methods.fedavg import FedAvg

@@ -22,6 +22,7 @@ from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Generates, Method, Need, methods
+from gptfl_bench.packing import Weighting
 from gptfl_bench.pretraining import EarlyStop
 from gptfl_bench.server import Server
 from gptfl_methods.fedavg import FedAvg
@@ -71,6 +72,10 @@ class GptFl(Method):
     def network(self, template: nn.Module) -> nn.Module:
         """As the wrapped method."""
         return self.inner.network(template)
+
+    def weightings(self) -> tuple[Weighting, ...]:
+        """As the wrapped method."""
+        return self.inner.weightings()
 
     def prepare(self, server: Server) -> Groups:
         """Discover labels, generate, pre-train, and prepare the wrapped method from there."""

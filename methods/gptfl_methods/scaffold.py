@@ -24,6 +24,7 @@ from gptfl_bench import groups as g
 from gptfl_bench.federation import Client, Cohort
 from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.method import methods
+from gptfl_bench.packing import Weighting
 from gptfl_bench.ranges import above_zero
 from gptfl_bench.server import Server
 from gptfl_methods.fedavg import FedAvg
@@ -57,6 +58,10 @@ class Scaffold(FedAvg):
                 f"option='II' needs plain SGD, not optimizer={plan.optimizer!r} with "
                 f"momentum={plan.momentum} and weight_decay={plan.weight_decay}; use option='I'"
             )
+
+    def weightings(self) -> tuple[Weighting, ...]:
+        """All clients count alike."""
+        return ("uniform",)
 
     def prepare(self, server: Server) -> Groups:
         """Return the start weights and a control variate of zero."""

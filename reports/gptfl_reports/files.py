@@ -11,8 +11,8 @@ def write_files(out: Path, files: Mapping[str, bytes]) -> list[Path]:
 
     Args:
         out: The folder they go to; made if missing.
-        files: Content by name; an older file of a name without content is removed, for it must
-            not stand beside newer ones.
+        files: Content by name, or by path within the folder; an older file of a name without
+            content is removed, for it must not stand beside newer ones.
 
     Raises:
         UsageError: If the folder can't be written to.
@@ -30,6 +30,7 @@ def write_files(out: Path, files: Mapping[str, bytes]) -> list[Path]:
 
 
 def _write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_bytes(content)
     part.replace(path)

@@ -11,6 +11,8 @@ from gptfl_reports.holdings import Holdings, holdings_table
 from gptfl_reports.holdings_figure import svg
 from gptfl_reports.leaderboard import Leaderboard
 from gptfl_reports.rounds import round_tables
+from gptfl_reports.secrecy import secrecy_tables
+from gptfl_reports.synthetic import Described, Strip, class_table, quality_table, strips
 from gptfl_reports.table1 import observed, table1
 from gptfl_reports.tables import Table
 
@@ -34,12 +36,28 @@ class Section:
     board: Table
     rounds: Table
     ablations: Table
+    secrecy: Table
     figure: str
     metric: str
     overfitting: tuple[str, ...] = ()
 
 
-def page(board: Leaderboard, cells: Sequence[Cell], name: str, held: Mapping[str, Holdings]) -> str:
+@dataclass(frozen=True)
+class Sheet:
+    """What the page shows of one synthetic data set."""
+
+    measures: Table
+    classes: Table
+    strips: tuple[Strip, ...]
+
+
+def page(
+    board: Leaderboard,
+    cells: Sequence[Cell],
+    name: str,
+    held: Mapping[str, Holdings],
+    looked: Sequence[Described],
+) -> str:
     """Return the page.
 
     Args:
@@ -47,6 +65,7 @@ def page(board: Leaderboard, cells: Sequence[Cell], name: str, held: Mapping[str
         cells: The cells, for what they were made with.
         name: The run folder's name.
         held: Who holds what in each partition, by the stem of its files.
+        looked: How good synthetic data are.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -78,12 +97,18 @@ def page(board: Leaderboard, cells: Sequence[Cell], name: str, held: Mapping[str
             table,
             rounds,
             ablations,
+            secrecy,
             figures.get(ranking.task.title, ""),
             ranking.task.metric,
             tuple(figure for title, figure in trained if title == ranking.task.title),
         )
-        for ranking, table, rounds, ablations in zip(
-            board.rankings, board.tables, round_tables(board), ablation_tables(board), strict=True
+        for ranking, table, rounds, ablations, secrecy in zip(
+            board.rankings,
+            board.tables,
+            round_tables(board),
+            ablation_tables(board),
+            secrecy_tables(board),
+            strict=True,
         )
     ]
     drawings = [
@@ -108,6 +133,7 @@ def page(board: Leaderboard, cells: Sequence[Cell], name: str, held: Mapping[str
         sections=sections,
         holdings=holdings_table(list(held.values())),
         drawings=drawings,
+        sheets=[Sheet(quality_table(one), class_table(one), strips(one)) for one in looked],
         table1=table1(observed(cells)),
         stamp=next((s.board.stamp for s in sections if s.board.stamp), ""),
         all_quick=all(s.board.stamp for s in sections),

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from gptfl_bench.records import read_cells
-from gptfl_reports import curves, holdings, holdings_figure, overfitting
+from gptfl_reports import curves, holdings, holdings_figure, overfitting, synthetic
 from gptfl_reports.ablations import ablations_csv, ablations_markdown
 from gptfl_reports.files import write_files
 from gptfl_reports.leaderboard import leaderboard, to_csv, to_latex, to_markdown
 from gptfl_reports.page import page
 from gptfl_reports.rounds import rounds_csv, rounds_markdown
+from gptfl_reports.secrecy import secrecy_csv, secrecy_markdown
 from gptfl_reports.table1 import observed, table1_csv, table1_markdown
 
 
@@ -23,14 +24,15 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
         out: Where to; made if missing.
 
     Raises:
-        UsageError: If there is no cell, a cell or a partition is damaged, or ``out`` can't be
-            written to.
+        UsageError: If there is no cell, a cell, a partition or a description of synthetic data is
+            damaged, or ``out`` can't be written to.
     """
     cells = read_cells(run_folder)
     board = leaderboard(cells)
     drawn = curves.panels(board)
     trained = overfitting.pretrainings(board)
     held = holdings.read_all(run_folder, cells)
+    looked = synthetic.described(run_folder, cells)
     texts = {
         "leaderboard.md": to_markdown(board),
         "leaderboard.csv": to_csv(board),
@@ -39,11 +41,15 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
         "rounds.csv": rounds_csv(board),
         "ablations.md": ablations_markdown(board),
         "ablations.csv": ablations_csv(board),
+        "secure.md": secrecy_markdown(board),
+        "secure.csv": secrecy_csv(board),
         "table1.md": table1_markdown(observed(cells)),
         "table1.csv": table1_csv(observed(cells)),
         "curves.csv": curves.curves_csv(drawn),
         "overfitting.csv": overfitting.overfitting_csv(trained) if trained else "",
-        "index.html": page(board, cells, run_folder.resolve().name, held),
+        "synthetic.md": synthetic.synthetic_markdown(looked),
+        "synthetic.csv": synthetic.synthetic_csv(looked) if looked else "",
+        "index.html": page(board, cells, run_folder.resolve().name, held, looked),
     }
     files = {name: text.encode() for name, text in texts.items()}
     style = curves.styles(drawn)
@@ -53,4 +59,4 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
     files["overfitting.png"] = overfitting.png(trained) if trained else b""
     for stem, one in held.items():
         files |= holdings_figure.files(one, stem)
-    return write_files(out, files)
+    return write_files(out, files | synthetic.sheet_files(looked))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from gptfl_bench.records import ABLATED, Cell, RunRecord
 from gptfl_reports.tables import QUICK
 
-_NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search"}
-"""Parts of a resolved configuration that differ between cells of one entrant."""
+_NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search", "quality"}
+"""Parts of a resolved configuration that may differ between cells of one entrant."""
 _LOCAL_BUDGET = ("epochs", "steps", "batch_size")
 """Parts of the local plan that are budget, not tuning: a comparison must hold them equal."""
 
@@ -211,10 +211,24 @@ def _entrants(cells: Sequence[Cell]) -> tuple[Entrant, ...]:
 
 def settings(record: RunRecord) -> dict[str, str]:
     """Return what must be equal for two cells to be repetitions of one another."""
-    return flat(record["config"]) | {
-        "secure_aggregation": json.dumps(record["secure_aggregation"]),
+    own = {k: v for k, v in flat(record["config"]).items() if not k.startswith("secure")}
+    return own | {
+        "sealed": sealing(record),
         "source": record["method_sha256"][:8],
     }
+
+
+def sealing(record: RunRecord) -> str:
+    """Return how a cell's sums are taken, in words; ``no`` without secure aggregation."""
+    if not record["secure_aggregation"]:
+        return "no"
+    fields = {key: value.strip('"') for key, value in flat(record["config"]["secure"]).items()}
+    words = [f"{fields['protocol']}, {fields['bits']} bits, clip {fields['clip']}"]
+    if float(fields["dropout"]) or fields["schedule"]:
+        words.append(f"threshold {float(fields['threshold']):.2g}, dropout {fields['dropout']}")
+    if fields["schedule"]:
+        words.append(f"lost {fields['schedule']}")
+    return ", ".join(words)
 
 
 def _differences(variants: Sequence[Mapping[str, str]]) -> list[str]:

@@ -192,7 +192,7 @@ def test_processes_give_the_numbers_of_a_serial_run(
 
 
 @pytest.mark.parametrize(
-    "kind", ["methods", "datasets", "models", "generators", "partitions", "presets"]
+    "kind", ["methods", "datasets", "models", "generators", "prompts", "partitions", "presets"]
 )
 def test_a_list_says_the_same_as_text_and_as_json(kind: str, bench: Callable[..., Any]) -> None:
     found = json.loads(bench("list", kind, "--json").out)

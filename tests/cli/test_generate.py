@@ -51,7 +51,7 @@ def test_more_makes_only_what_is_missing(bench: Bench, tmp_path: Path) -> None:
     bench(*QUICKLY, "--multiplier", 0.05, "--out", tmp_path / "grown")
     before = content(tmp_path / "grown")
     answer = bench(*QUICKLY, "--multiplier", 0.15, "--out", tmp_path / "grown")
-    assert answer.out.startswith("140 samples made")
+    assert "\n140 samples made" in answer.out
     bench(*QUICKLY, "--multiplier", 0.15, "--out", tmp_path / "at once")
     after = content(tmp_path / "grown")
     assert after == content(tmp_path / "at once")
@@ -63,7 +63,7 @@ def test_ranks_share_the_work_and_budgets_end_it(bench: Bench, tmp_path: Path) -
     bench(*whole, "--out", tmp_path / "whole")
     for rank in ("1/3", "0/3", "2/3"):
         answer = bench(*whole, "--out", tmp_path / "shared", "--rank", rank)
-        assert answer.out.startswith("27 samples" if rank != "2/3" else "26 samples")
+        assert f"\n{26 if rank == '2/3' else 27} samples made" in answer.out
     assert content(tmp_path / "shared") == content(tmp_path / "whole")
     first = bench(*whole, "--out", tmp_path / "limited", "--limit", 30)
     assert "30 of 80 are in" in first.out
@@ -96,7 +96,7 @@ def test_killed_ten_times_the_set_is_that_of_an_undisturbed_run(
     had = sum(1 for _ in place.rglob("*.png"))
     assert 600 < had < 2020
     answer = bench(*words, "--out", place)
-    assert answer.out.startswith(f"{2020 - had:,} samples made")
+    assert f"\n{2020 - had:,} samples made" in answer.out
     assert content(place) == content(tmp_path / "undisturbed")
 
 

@@ -54,6 +54,40 @@ def test_one_name_by_hand() -> None:
     assert sketch.values.sum() == 3
 
 
+def test_two_names_in_known_cells_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow Federated's layout: where names share a cell, chunks, counts and checks add up.
+
+    Its tutorial's sizes are 100 names of 20 bytes. Two clients hold "cat" and one of them "dog";
+    both lie in cell 5 of the first repetition and apart in the other two. From cell 7, which holds
+    "cat" alone, the reader takes "cat" out of cell 5, and what is left there is "dog".
+    """
+    shape = Shape(capacity=100, max_bytes=20)
+    assert (shape.cells, shape.chunks) == (int(1.1 * 1.222 * 100 / 3 + 10), 7) == (54, 7)
+    places = {b"cat": [5, 7, 9], b"dog": [5, 8, 2]}
+    monkeypatch.setattr(Shape, "positions", lambda self, name: places[name])
+    monkeypatch.setattr(Shape, "check", lambda self, name: {b"cat": 1000, b"dog": FIELD - 1}[name])
+    summed = merged([["cat"], ["cat", "dog"]], shape)
+    cat = ord("c") + (ord("a") << 8) + (ord("t") << 16)
+    dog = ord("d") + (ord("o") << 8) + (ord("g") << 16)
+    nothing = [0] * 6
+    expected = {
+        (0, 5): [2 * cat + dog, *nothing, 3, 2 * 1000 - 1],
+        (1, 7): [2 * cat, *nothing, 2, 2000],
+        (2, 9): [2 * cat, *nothing, 2, 2000],
+        (1, 8): [dog, *nothing, 1, FIELD - 1],
+        (2, 2): [dog, *nothing, 1, FIELD - 1],
+    }
+    table = summed.table % FIELD
+    found = {
+        (r, c): table[r, c].tolist() for r, c in np.ndindex(table.shape[:2]) if table[r, c].any()
+    }
+    assert found == expected
+    assert summed.values[0, 5].tolist() == [3]
+    decoded = summed.decode()
+    assert (decoded.counts, decoded.not_decoded) == ({"cat": 2, "dog": 1}, 0)
+    assert summed.counted(["cat", "dog"]) == {"cat": 2, "dog": 1}
+
+
 def test_cifar10_labels_of_a_hundred_clients() -> None:
     """The paper's use: every client tells the distinct labels it holds; counts are exact."""
     rng = np.random.default_rng(0)

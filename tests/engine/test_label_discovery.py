@@ -137,13 +137,14 @@ def test_noisy_counts_are_discrete_laplace_around_the_true_ones() -> None:
 
     The table's own counts are random factors, so that they tell nothing.
     """
-    settings = LabelSettings(epsilon=6.0, most_labels=2)
+    epsilon = 6.0
+    settings = LabelSettings(epsilon=epsilon, most_labels=2)
     shares, counts, factors = [], [], set()
     for seed in range(300):
         rng = np.random.default_rng(seed)
         told = [_told(["cat", "dog"] if c < 7 else ["dog"], settings, 20, rng) for c in range(20)]
-        values = sum(sketch.values for sketch in told) % FIELD
-        summed = Sketch(settings, sum(sketch.table for sketch in told), values)
+        values = np.sum([sketch.values for sketch in told], axis=0) % FIELD
+        summed = Sketch(settings, np.sum([sketch.table for sketch in told], axis=0), values)
         decoded = summed.decode()
         assert set(decoded.counts) == {"cat", "dog"}
         factors.add(decoded.counts["cat"])
@@ -154,7 +155,7 @@ def test_noisy_counts_are_discrete_laplace_around_the_true_ones() -> None:
     assert len(factors) == 300
     cats = np.array([count["cat"] for count in counts])
     # The mean of three cells, rounded; one label more or less changes six cells by one.
-    alpha = math.exp(-settings.epsilon / 6)
+    alpha = math.exp(-epsilon / 6)
     variance = 2 * alpha / (1 - alpha) ** 2
     assert cats.mean() == pytest.approx(7, abs=4 * math.sqrt(variance / 3 / 300))
     assert np.var(shares) == pytest.approx(variance, rel=0.1)

@@ -72,5 +72,5 @@ def test_a_chat_that_fails_names_the_way_out(service: Any) -> None:
     with pytest.raises(UsageError, match="no text in choices"):
         chat(service).write("cat", 1, modality="image", seed=0)
     with pytest.raises(UsageError, match=r"set prompts\.chat\.base_url="):
-        make(prompt_writers, "chat", {}).write("cat", 1, modality="image", seed=0)
+        make(prompt_writers, "chat", {}).write("cat", 1, modality="image", seed=0, labels=())
     assert service.key not in repr(chat(service)) + chat(service).fingerprint

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_a_list_that_is_not_there(lists: Path) -> None:
     with pytest.raises(UsageError, match="can't be read"):
         written(lists / "none", "eel", 1)
     with pytest.raises(UsageError, match=r"needs prompts\.list\.path=PATH"):
-        make(prompt_writers, "list", {}).write("eel", 1, modality="image", seed=0)
+        make(prompt_writers, "list", {}).write("eel", 1, modality="image", seed=0, labels=())
 
 
 @dataclass(frozen=True)
@@ -108,37 +108,42 @@ class Scripted(BlankFiller):
     answers: tuple[str, ...] = ("a cat",)
     model_name = "scripted"
 
-    def _answers(self, question: str, seed: int) -> Generator[str, None, None]:
+    def _answers(
+        self, question: str, seed: int, missing: Callable[[], int]
+    ) -> Generator[str, None, None]:
         yield from chain(self.answers, repeat(self.answers[-1]))
 
 
 def test_answers_are_filtered_and_counted() -> None:
     writer = Scripted(
-        labels="cat, dog,pine_tree,tree",
-        tries=9,
-        distinct=9,
-        longest=5,
+        tries=11,
+        distinct=11,
+        longest=12,
         answers=(
             "1. A cat, asleep.",
             "   ",
             "a category of its own",
             "a cat and two dogs",
-            "one cat on a very red mat",
+            "one cat on a very red mat that is as flat as mats are",
+            "a cat and a cat and a cat and a cat and a cat",
+            "very very very very old cat",
             "a CAT, asleep.",
             "Cats at night",
         ),
     )
-    texts = writer.write("cat", 20, modality="image", seed=0)
-    assert texts[:2] == ["A cat, asleep.", "Cats at night"]
+    labels = ["cat", "dog", "pine_tree", "tree"]
+    texts = writer.write("cat", 20, modality="image", seed=0, labels=labels)
+    assert texts[:3] == ["A cat, asleep.", "very very very very old cat", "Cats at night"]
     assert len(texts) == 20
     assert writer.tallies == {
         "cat": Counter(
             {
-                "kept": 2,
+                "kept": 3,
                 "empty": 1,
                 "without label": 1,
                 "other label": 1,
                 "too long": 1,
+                "loop": 1,
                 "repeated": 3,
             }
         )
@@ -146,9 +151,9 @@ def test_answers_are_filtered_and_counted() -> None:
 
 
 def test_a_label_inside_another_is_told_apart() -> None:
-    writer = Scripted(labels="pine_tree,tree")
-    assert writer.fault("a pine-tree in snow", "pine tree", {}) == ""
-    assert writer.fault("a pine tree in snow", "tree", {}) == "other label"
+    labels = ["pine_tree", "tree"]
+    assert Scripted().fault("a pine-tree in snow", "pine tree", {}, labels) == ""
+    assert Scripted().fault("a pine tree in snow", "tree", {}, labels) == "other label"
 
 
 def test_no_more_is_asked_than_is_wanted() -> None:
@@ -333,7 +338,7 @@ def test_weights_and_settings_make_the_fingerprint(language_model: Path) -> None
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"needs prompts\.llm\.model=MODEL"):
-        make(prompt_writers, "llm", {}).write("cat", 1, modality="image", seed=0)
+        make(prompt_writers, "llm", {}).write("cat", 1, modality="image", seed=0, labels=())
     for model in (str(tmp_path), "nobody/nothing"):
         with pytest.raises(UsageError, match=r"can't be loaded .*synthetic\.prompts=grammar"):
             LocalWriter(model=model).write("cat", 1, modality="image", seed=0)

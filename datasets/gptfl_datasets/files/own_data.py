@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gptfl_bench.errors import UsageError
 from gptfl_datasets.files.class_folders import class_files
+from gptfl_datasets.files.made_by import makers
 from gptfl_datasets.files.tree import Tree, open_tree
 
 _SPLITS = ("train", "test")
@@ -22,7 +23,8 @@ class OwnData:
         train: Class index of each training file, by its path in the tree.
         test: Class index of each test file.
         groups: Client group of each training file; empty without a pattern.
-        note: What every table must say about the split.
+        note: What every table must say about the split, and about data that were not recorded.
+        made_by: Generators that made the data; empty for recorded ones.
     """
 
     tree: Tree
@@ -31,6 +33,7 @@ class OwnData:
     test: dict[str, int]
     groups: tuple[str, ...]
     note: str
+    made_by: tuple[str, ...]
 
 
 def own_tree(dataset: str, path: str | None) -> Tree:
@@ -65,6 +68,7 @@ def own_data(
     Raises:
         UsageError: If classes, files or client groups are missing.
     """
+    made_by = makers(tree)
     tops = {name.partition("/")[0] for name in tree.names()}
     if tops >= set(_SPLITS):
         parts = {split: class_files(tree.below(split), suffixes) for split in _SPLITS}
@@ -79,7 +83,8 @@ def own_data(
             {f"{split}/{name}": label for name, label in parts[split].labels.items()}
             for split in _SPLITS
         )
-        return OwnData(tree, classes, train, test, _groups(list(train), clients), "")
+        groups = _groups(list(train), clients)
+        return OwnData(tree, classes, train, test, groups, _note("", made_by), made_by)
     files = class_files(tree, suffixes)
     names = list(files.labels)
     held_out = (
@@ -95,8 +100,14 @@ def own_data(
             "for testing; change data.test_share or make folders train and test."
         )
     of_what = "of the client groups" if clients else "of each class"
-    note = f"a share of {test_share:g} {of_what} held out for testing"
-    return OwnData(tree, files.classes, train, test, _groups(list(train), clients), note)
+    note = _note(f"a share of {test_share:g} {of_what} held out for testing", made_by)
+    groups = _groups(list(train), clients)
+    return OwnData(tree, files.classes, train, test, groups, note, made_by)
+
+
+def _note(split: str, made_by: tuple[str, ...]) -> str:
+    origin = f"not recorded but made by {', '.join(made_by)}" if made_by else ""
+    return "; ".join(filter(None, (origin, split)))
 
 
 def _groups(names: list[str], pattern: str | None) -> tuple[str, ...]:

@@ -32,12 +32,14 @@ class About:
         groups: Group id of each training sample, (N,); empty if there are none.
         note: What every table must say about them.
         read: What they were read from.
+        made_by: Generators that made them; empty for recorded data.
     """
 
     label_names: tuple[str, ...]
     groups: tuple[str, ...] = ()
     note: str = ""
     read: str = ""
+    made_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Prepared:
             synthetic_transform=synthetic,
             note=self.about.note,
             read=self.about.read,
+            made_by=self.about.made_by,
             version=version,
         )
 
@@ -173,7 +176,11 @@ def _kept(folder: Path) -> Prepared | None:
         arrays = _arrays(folder)
         known = values["checksums"]
         about = About(
-            tuple(values["label_names"]), tuple(values["groups"]), values["note"], values["read"]
+            tuple(values["label_names"]),
+            tuple(values["groups"]),
+            values["note"],
+            values["read"],
+            tuple(values.get("made_by", ())),
         )
         return Prepared(
             _samples(arrays, "train", known["train"]),

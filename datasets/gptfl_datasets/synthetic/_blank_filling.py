@@ -1,8 +1,8 @@
 """Prompts by a language model that fills the blanks around a label, as in the paper (section 3.1).
 
-Differs from the paper: an answer must hold its label, name no other, and be short, where the
-released prompts are noisy; each answer is used once before any is used again, where the released
-code draws all.
+Differs from the paper: an answer must hold its label, name no other, be short and not repeat
+itself, where the released prompts are noisy; each answer is used once before any is used again,
+where the released code draws all.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import logging
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,8 +41,6 @@ class BlankFiller(ABC):
         distinct: Different prompts wanted for a label; the released code keeps 200.
         tries: Answers asked for at most to get them; the released code asks for 250.
         longest: Most words of a prompt.
-        labels: All class names, separated by commas: an answer that names another one than its
-            own is thrown away.
         tallies: What became of the answers for each label, filled by :meth:`write`.
     """
 
@@ -50,7 +48,6 @@ class BlankFiller(ABC):
     distinct: int = 200
     tries: int = 250
     longest: int = 30
-    labels: str | None = None
     tallies: dict[str, Counter[str]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -67,7 +64,15 @@ class BlankFiller(ABC):
         if not 1 <= self.longest <= 1000:
             raise ValueError(f"longest={self.longest} must be from 1 to 1000 words")
 
-    def write(self, label: str, count: int, *, modality: Modality, seed: int) -> list[str]:
+    def write(
+        self,
+        label: str,
+        count: int,
+        *,
+        modality: Modality,
+        seed: int,
+        labels: Sequence[str] = (),
+    ) -> list[str]:
         """Return ``count`` prompts; for speech the bare word, which no model is asked for.
 
         Args:
@@ -75,6 +80,7 @@ class BlankFiller(ABC):
             count: How many; more than there are usable answers repeat some.
             modality: What is to be made from them.
             seed: Determines, as far as the model lets it, the answers.
+            labels: All class names: an answer that names another one than its own is thrown away.
 
         Raises:
             UsageError: If the model can't be used or no answer is usable.
@@ -86,10 +92,13 @@ class BlankFiller(ABC):
         tally: Counter[str] = Counter()
         kept: dict[str, str] = {}
         wanted = min(count, self.distinct)
-        with closing(self._answers(question, address_seed(seed, "answers", label))) as answers:
+        begun = self._answers(
+            question, address_seed(seed, "answers", label), lambda: wanted - len(kept)
+        )
+        with closing(begun) as answers:
             for answer in itertools.islice(answers, self.tries if wanted else 0):
                 text = first_line(answer)
-                fault = self.fault(text, name, kept)
+                fault = self.fault(text, name, kept, labels)
                 tally[fault or "kept"] += 1
                 if not fault:
                     kept[text.lower()] = text
@@ -107,29 +116,43 @@ class BlankFiller(ABC):
             )
         return spread(list(kept.values()), count, label, seed)
 
-    def fault(self, text: str, name: str, kept: Mapping[str, str]) -> str:
+    def fault(
+        self, text: str, name: str, kept: Mapping[str, str], labels: Sequence[str] = ()
+    ) -> str:
         """Return what is wrong with an answer, empty if nothing.
 
         Args:
             text: The answer, in one line.
             name: The label as it is said.
             kept: Earlier answers by their lower case.
+            labels: All class names.
         """
         if not text:
             return "empty"
         if not _names(text, name):
             return "without label"
-        others = (spoken(other) for other in (self.labels or "").split(","))
+        others = map(spoken, labels)
         # A pine tree is a tree, too.
-        if any(o and not _names(name, o) and _names(text, o) for o in others):
+        if any(not _names(name, other) and _names(text, other) for other in others):
             return "other label"
+        if _loops(text):
+            return "loop"
         if len(text.split()) > self.longest:
             return "too long"
         return "repeated" if text.lower() in kept else ""
 
     @abstractmethod
-    def _answers(self, question: str, seed: int) -> Generator[str, None, None]:
-        """Yield answers; the n-th depends on question, seed and n alone."""
+    def _answers(
+        self, question: str, seed: int, missing: Callable[[], int]
+    ) -> Generator[str, None, None]:
+        """Yield answers; the n-th depends on question, seed and n alone.
+
+        Args:
+            question: What is asked.
+            seed: Of the answers.
+            missing: Tells how many texts are still wanted; what was asked beyond them is for
+                nothing.
+        """
 
     @property
     @abstractmethod
@@ -140,7 +163,7 @@ class BlankFiller(ABC):
     def digest(self, *settings: Plain) -> str:
         """Return a SHA-256 over ``settings``, the fields here and the rules of this file."""
         rules = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-        own = [self.query, self.distinct, self.tries, self.longest, self.labels]
+        own = [self.query, self.distinct, self.tries, self.longest]
         return hashlib.sha256(json.dumps([rules, own, settings]).encode()).hexdigest()
 
 
@@ -162,3 +185,10 @@ def _names(text: str, name: str) -> bool:
     """Return whether a text names a class, perhaps in the plural; hyphens are blanks."""
     plain, wanted = (words.replace("-", " ").lower() for words in (text, name))
     return re.search(rf"(?<!\w){re.escape(wanted)}(?:e?s)?(?!\w)", plain) is not None
+
+
+def _loops(text: str) -> bool:
+    """Return whether four words in a row come twice, as small models repeat themselves."""
+    words = text.lower().split()
+    runs = [tuple(words[start : start + 4]) for start in range(len(words) - 3)]
+    return len(set(runs)) < len(runs)

@@ -8,23 +8,24 @@ again after exponential waits, or after what ``Retry-After`` says.
 import ipaddress
 import json
 import logging
-import math
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cached_property
 from http.client import HTTPException, HTTPResponse
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Self, TypeVar
 from urllib import request as web
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
+from gptfl_bench.costs import Ledger, exact, ledger
 from gptfl_bench.errors import UsageError
-from gptfl_bench.generator import Plain
+from gptfl_bench.generator import Modality, Plain
+from gptfl_datasets.synthetic._answers import asked_wait, error_in, printable
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -65,6 +66,9 @@ class Service:
         attempts: How often a request is tried.
         first_wait: Seconds before the second attempt; twice as many before the third, and so on.
         workers: Requests on their way at once.
+        price: Money for one request, in any currency. What the service answered with success or
+            refused for what it says counts as charged for, and so does an answer that never came.
+        budget: Most money that one process may spend on this service, in the same currency.
     """
 
     base_url: str | None = None
@@ -74,6 +78,8 @@ class Service:
     attempts: int = 5
     first_wait: float = 1.0
     workers: int = 4
+    price: float | None = None
+    budget: float | None = None
 
     setting: ClassVar[str] = "generators.service"
     """Where its fields are set."""
@@ -112,11 +118,21 @@ class Service:
             raise ValueError(f"first_wait={self.first_wait} must be from 0 to 60 seconds")
         if not 1 <= self.workers <= 64:
             raise ValueError(f"workers={self.workers} must be from 1 to 64")
+        if self.price is not None and not 0 < self.price <= 1_000_000:
+            raise ValueError(f"price={self.price} must be above 0 and at most 1000000")
+        if self.budget is not None and not 0 <= self.budget <= 1_000_000_000:
+            raise ValueError(f"budget={self.budget} must be from 0 to 1000000000")
+        if self.budget is not None and self.price is None:
+            raise ValueError(f"budget={self.budget} needs a price, too")
 
-    def check(self) -> None:
-        """Refuse to work without address, model or key; nothing is sent.
+    def check(self, requests: int = 1) -> None:
+        """Refuse to work without address, model, key or the money; nothing is sent.
+
+        Args:
+            requests: How many the budget must pay for.
 
         Raises:
+            BudgetSpent: If it does not.
             UsageError: Naming what is missing.
         """
         for name, example in (("base_url", "https://api.openai.com/v1"), ("model", "NAME")):
@@ -126,11 +142,47 @@ class Service:
                     f"{example} as the service says, or {self.instead}."
                 )
         self._key()
+        if not self._ledger.covers(requests, self.price, self.budget):
+            raise self._ledger.refusal(self.price, self.budget)
 
-    def each(self, ask: Callable[[S], T], asked: Sequence[S]) -> Generator[T, None, None]:
-        """Yield what ``ask`` returns for each of ``asked``, in order, several on their way."""
+    @property
+    def spent(self) -> float:
+        """Money that this process has spent on the service."""
+        return self._ledger.spent
+
+    def requests(self, count: int, modality: Modality) -> int:
+        """Return how many requests ``count`` samples take if the service refuses no prompt."""
+        return count
+
+    def within(self, money: float) -> Self:
+        """Return the same, with a budget of ``money`` beside what this process has spent."""
+        return replace(self, budget=float(exact(money) + exact(self.spent)))
+
+    def each(
+        self,
+        ask: Callable[[S], T],
+        asked: Sequence[S],
+        wanted: Callable[[], int] | None = None,
+    ) -> Generator[T, None, None]:
+        """Yield what ``ask`` returns for each of ``asked``, in order, several on their way.
+
+        Never are more on their way than ``workers``, than the budget pays for and than ``wanted``
+        tells: an answer that was paid and not yet handed out is lost if something fails.
+        """
+        ahead: deque[Future[T]] = deque()
+
+        def room() -> bool:
+            most = self.workers if wanted is None else min(self.workers, wanted())
+            pays = self._ledger.covers(len(ahead) + 1, self.price, self.budget)
+            return pays and len(ahead) < most
+
         with ThreadPoolExecutor(self.workers) as pool:
-            yield from pool.map(ask, asked)
+            for item in asked:
+                while ahead and not room():
+                    yield ahead.popleft().result()
+                ahead.append(pool.submit(ask, item))
+            while ahead:
+                yield ahead.popleft().result()
 
     def post(self, path: str, body: Body, *, media_type: str, most: int) -> bytes:
         """Return the body of the answer to a request.
@@ -177,6 +229,10 @@ class Service:
             f"{self._name!r} can't use the service at {self.base_url}: {reason}; {also}"
             f"{self.instead}."
         )
+
+    @property
+    def _ledger(self) -> Ledger:
+        return ledger(self.setting, f"{self.base_url} {self.model}")
 
     @property
     def _name(self) -> str:
@@ -244,25 +300,40 @@ class Service:
         request = web.Request(f"{(self.base_url or '').rstrip('/')}/{path}", data, headers)
         if key:
             request.add_unredirected_header("Authorization", f"Bearer {key}")
+        with self._ledger.request(self.price, self.budget) as charge:
+            return self._exchange(request, media_type, most, key, charge)
+
+    def _exchange(
+        self, request: web.Request, media_type: str, most: int, key: str, charge: Callable[[], None]
+    ) -> bytes:
+        """Send a request and return the body of the answer; ``charge`` if money is due for it."""
         deadline = time.monotonic() + self.timeout
         try:
             with self._opener.open(request, timeout=self.timeout) as response:
                 good = 200 <= response.status < 300
+                if good:
+                    charge()
                 body = self._read(response, deadline, most if good else _MOST_OF_ERRORS, good)
-        except TimeoutError as error:
-            raise _Passing(f"no whole answer came in {self.timeout:g} seconds") from error
         except URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise _Passing(f"no connection came in {self.timeout:g} seconds") from error
             reason = getattr(error.reason, "strerror", None) or error.reason
             raise _Passing(f"there is no connection ({reason})") from error
         except (OSError, HTTPException) as error:
+            # It was sent, and nobody knows what became of it.
+            charge()
+            if isinstance(error, TimeoutError):
+                raise _Passing(f"no whole answer came in {self.timeout:g} seconds") from error
             raise _Passing(f"the connection was lost ({type(error).__name__})") from error
         if not good:
-            self._raise_for(response, body, key)
+            try:
+                self._raise_for(response, body, key)
+            except Moderated:
+                charge()
+                raise
         found = response.headers.get_content_type()
         if not re.fullmatch(media_type, found):
-            raise self.refusal(f"its answer is {_printable(found)}, not {media_type}")
+            raise self.refusal(f"its answer is {printable(found)}, not {media_type}")
         return body
 
     def _read(self, response: HTTPResponse, deadline: float, most: int, whole: bool) -> bytes:
@@ -282,10 +353,10 @@ class Service:
 
     def _raise_for(self, response: HTTPResponse, body: bytes, key: str) -> None:
         """Raise what fits a status that is no success."""
-        status, wait = response.status, _seconds(response.headers.get("Retry-After"))
-        code, message = _error(body)
+        status, wait = response.status, asked_wait(response.headers.get("Retry-After"))
+        code, message = error_in(body)
         # Some repeat what they were sent.
-        message = _printable(message.replace(key, "***") if key else message)
+        message = printable(message.replace(key, "***") if key else message)
         said = f": {message}" if message else ""
         if status == 400 and code in _MODERATED:
             raise Moderated
@@ -306,49 +377,3 @@ class Service:
         if status >= 500:
             raise _Passing(f"it fails ({status}{said})", wait)
         raise self.refusal(f"it answers {status}{said}")
-
-
-def found_at(answer: object, *keys: str | int) -> object:
-    """Return what is in JSON at names of fields and places in lists; None if nothing is.
-
-    >>> found_at({"data": [{"b64_json": "iVBO"}]}, "data", 0, "b64_json")
-    'iVBO'
-    """
-    for key in keys:
-        if isinstance(answer, dict):
-            answer = answer.get(key)
-        elif isinstance(answer, list) and isinstance(key, int) and key < len(answer):
-            answer = answer[key]
-        else:
-            return None
-    return answer
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Return how long a ``Retry-After`` header asks to wait, None without a proper one."""
-    if not retry_after:
-        return None
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-def _error(body: bytes) -> tuple[str, str]:
-    """Return code and message of an error's JSON, empty where there are none."""
-    try:
-        error = found_at(json.loads(body), "error")
-    except (ValueError, RecursionError):
-        return "", ""
-    code = found_at(error, "code")
-    message = error if isinstance(error, str) else found_at(error, "message")
-    return code if isinstance(code, str) else "", message if isinstance(message, str) else ""
-
-
-def _printable(text: str) -> str:
-    kept = "".join(sign if sign.isprintable() else " " for sign in text[:1000])
-    return " ".join(kept.split())[:200].rstrip(".")

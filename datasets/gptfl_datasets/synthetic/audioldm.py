@@ -63,8 +63,8 @@ class AudioLDM:
         batch_size: Sounds made at once by AudioLDM; does not matter to them, but for rounding.
         device: Where the pipeline runs; ``auto`` takes a GPU if there is one.
         dtype: What its weights are turned into.
-        local_files_only: Never look for the model outside this machine; so it is anyway where the
-            hub is offline (``HF_HUB_OFFLINE=1``).
+        local_files_only: Never look for the model outside this machine; so it is anyway with
+            ``--no-download``, and where the hub is offline (``HF_HUB_OFFLINE=1``).
     """
 
     pipeline: Version = "audioldm"

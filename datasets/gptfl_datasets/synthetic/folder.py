@@ -21,6 +21,7 @@ from gptfl_bench.errors import UsageError
 from gptfl_bench.generator import Modality, Prompt, Sample, generators
 from gptfl_datasets.files.audio import decode as decode_audio
 from gptfl_datasets.files.class_folders import IMAGES, SOUNDS, class_files
+from gptfl_datasets.files.made_by import makers
 from gptfl_datasets.files.pictures import decode, fitted
 from gptfl_datasets.files.tree import Tree, open_tree
 from gptfl_datasets.synthetic.pretrained import fitted as fitted_sound
@@ -77,6 +78,11 @@ class Folder:
         for name, data in self._tree.stream(label_of.__contains__):
             digest.update(f"{label_of[name]}/{hashlib.sha256(data).hexdigest()}".encode())
         return digest.hexdigest()
+
+    @property
+    def made_by(self) -> tuple[str, ...]:
+        """The generators that made the files, if the folder says so."""
+        return makers(self._tree)
 
     def generate(self, prompts: Sequence[Prompt]) -> Iterator[Sample]:
         """Yield for each prompt the file of its label that has its number.

@@ -24,7 +24,8 @@ from gptfl_bench.randomness import numpy_rng
 from gptfl_datasets.files.audio import decode as decode_audio
 from gptfl_datasets.files.pictures import decode as decode_picture
 from gptfl_datasets.files.pictures import fitted
-from gptfl_datasets.synthetic._openai import Moderated, Service, found_at
+from gptfl_datasets.synthetic._answers import found_at
+from gptfl_datasets.synthetic._openai import Moderated, Service
 from gptfl_datasets.synthetic.pretrained import fitted as fitted_sound
 from gptfl_datasets.synthetic.prompt_templates import spoken
 

@@ -1,13 +1,14 @@
 """Prompts by a language model behind an OpenAI-compatible service, as the paper asked GPT-3."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gptfl_bench.generator import Plain, prompt_writers
+from gptfl_bench.generator import Modality, Plain, prompt_writers
 from gptfl_bench.randomness import address_seed
+from gptfl_datasets.synthetic._answers import found_at
 from gptfl_datasets.synthetic._blank_filling import BlankFiller
-from gptfl_datasets.synthetic._openai import Body, Moderated, Service, found_at
+from gptfl_datasets.synthetic._openai import Body, Moderated, Service
 
 _MOST_OF_ANSWER = 1 << 20
 _SEEDS = 1 << 31
@@ -49,8 +50,14 @@ class ChatWriter(BlankFiller, Service):
         """The name the service knows it by."""
         return str(self.model)
 
-    def _answers(self, question: str, seed: int) -> Generator[str, None, None]:
-        self.check()
+    def requests(self, count: int, modality: Modality) -> int:
+        """Return how many requests the texts of a label take at least; for speech none is asked."""
+        return 0 if modality == "speech" else min(count, self.distinct)
+
+    def _answers(
+        self, question: str, seed: int, missing: Callable[[], int]
+    ) -> Generator[str, None, None]:
+        self.check(missing())
 
         def ask(number: int) -> str:
             asked: dict[str, Plain | list[dict[str, str]]] = {
@@ -62,7 +69,7 @@ class ChatWriter(BlankFiller, Service):
                 asked["temperature"] = self.temperature
             return self._ask(asked)
 
-        return self.each(ask, range(self.tries))
+        return self.each(ask, range(self.tries), missing)
 
     def _ask(self, asked: Body) -> str:
         """Return an answer, empty if the model or the service refuses to give one."""

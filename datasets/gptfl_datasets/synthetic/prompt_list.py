@@ -65,7 +65,15 @@ class ListWriter:
                 found.setdefault(_plain(label), []).append(text)
         return found
 
-    def write(self, label: str, count: int, *, modality: Modality, seed: int) -> list[str]:
+    def write(
+        self,
+        label: str,
+        count: int,
+        *,
+        modality: Modality,
+        seed: int,
+        labels: Sequence[str] = (),
+    ) -> list[str]:
         """Return ``count`` prompts of ``label``; a shorter list is the start of a longer one.
 
         Args:
@@ -73,6 +81,7 @@ class ListWriter:
             count: How many.
             modality: Of no effect.
             seed: Determines which are repeated if there are too few.
+            labels: Of no effect.
 
         Raises:
             UsageError: If there are none for the label, or the files can't be read.

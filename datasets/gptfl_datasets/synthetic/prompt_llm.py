@@ -37,7 +37,8 @@ class LocalWriter(BlankFiller):
         new_tokens: Most tokens of an answer.
         temperature: Of sampling.
         device: Where the model runs; ``auto`` takes a GPU if there is one.
-        local_files_only: Never look for the model outside this machine.
+        local_files_only: Never look for the model outside this machine; so it is anyway with
+            ``--no-download``.
     """
 
     model: str | None = None
@@ -111,12 +112,18 @@ class LocalWriter(BlankFiller):
         """The folder or id."""
         return str(self.model)
 
-    def _answers(self, question: str, seed: int) -> Generator[str, None, None]:
+    def turns(self, question: str) -> list[dict[str, str]]:
+        """Return the conversation that a model with a chat template is to go on with."""
+        return [{"role": "user", "content": question}]
+
+    def _answers(
+        self, question: str, seed: int, missing: Callable[[], int]
+    ) -> Generator[str, None, None]:
         model, tokenizer = self.loaded
         both_ways = model.config.is_encoder_decoder
         text, chat = question if both_ways else f"Q: {question}\nA:", bool(tokenizer.chat_template)
         if chat:
-            turns = [{"role": "user", "content": question}]
+            turns = self.turns(question)
             text = str(
                 tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
             )

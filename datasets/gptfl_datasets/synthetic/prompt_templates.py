@@ -1,6 +1,7 @@
 """The fixed templates of GPT-FL's released code, for images, sounds and speech."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,15 @@ class TemplateWriter:
         """SHA-256 over this file and the settings."""
         return hashlib.sha256(Path(__file__).read_bytes() + repr(self).encode()).hexdigest()
 
-    def write(self, label: str, count: int, *, modality: Modality, seed: int) -> list[str]:
+    def write(
+        self,
+        label: str,
+        count: int,
+        *,
+        modality: Modality,
+        seed: int,
+        labels: Sequence[str] = (),
+    ) -> list[str]:
         """Return the sentence around ``label``, underscores turned into blanks, ``count`` times.
 
         For speech it is the bare word, since a speaker would read out any other.
@@ -36,6 +45,7 @@ class TemplateWriter:
             count: How many.
             modality: What is to be made from them.
             seed: Of no effect.
+            labels: Of no effect.
         """
         name = spoken(label)
         if modality == "speech":

@@ -186,7 +186,15 @@ class GrammarWriter:
         """SHA-256 over this file, which holds the word lists."""
         return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
-    def write(self, label: str, count: int, *, modality: Modality, seed: int) -> list[str]:
+    def write(
+        self,
+        label: str,
+        count: int,
+        *,
+        modality: Modality,
+        seed: int,
+        labels: Sequence[str] = (),
+    ) -> list[str]:
         """Return ``count`` sentences that hold ``label``, its underscores turned into blanks.
 
         They are distinct as long as the grammar has enough; the first n of a longer list are the
@@ -197,6 +205,7 @@ class GrammarWriter:
             count: How many.
             modality: What is to be made from them.
             seed: Determines the sentences together with ``label`` and ``modality``.
+            labels: Of no effect: the word lists name no class.
         """
         name = label.replace("_", " ")
         if modality == "speech":

@@ -78,8 +78,8 @@ class SpeechT5:
         vocoder: Likewise.
         seconds: Length that utterances are padded or cut to.
         device: Where the models run; ``auto`` takes a GPU if there is one.
-        local_files_only: Never look for the models outside this machine; so it is anyway where the
-            hub is offline (``HF_HUB_OFFLINE=1``).
+        local_files_only: Never look for the models outside this machine; so it is anyway with
+            ``--no-download``, and where the hub is offline (``HF_HUB_OFFLINE=1``).
     """
 
     xvectors: str | None = None

