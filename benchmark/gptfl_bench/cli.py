@@ -25,6 +25,7 @@ from gptfl_bench.data_commands import (
 )
 from gptfl_bench.errors import UsageError, unknown
 from gptfl_bench.labels_command import arrange_labels, labels
+from gptfl_bench.reproduce_command import arrange_reproduce, reproduce
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -294,6 +295,7 @@ COMMANDS: dict[
     "run": ("run every missing cell and print the leaderboard", _arrange_run, _run),
     "results": ("one row a cell, also while a run is going", _arrange_results, _results),
     "report": ("tables, curves and a page from the records alone", _arrange_report, _report),
+    "reproduce": ("a table or figure of the paper measured", arrange_reproduce, reproduce),
     "check": ("compare results with accuracy targets", arrange_check, check),
     "list": ("what there is: " + ", ".join(LISTS), _arrange_list, _list),
     "data": ("where a data set is looked for and whether it is whole", arrange_data, data),

@@ -154,6 +154,7 @@ def test_a_label_inside_another_is_told_apart() -> None:
     labels = ["pine_tree", "tree"]
     assert Scripted().fault("a pine-tree in snow", "pine tree", {}, labels) == ""
     assert Scripted().fault("a pine tree in snow", "tree", {}, labels) == "other label"
+    assert Scripted().fault("_ _ a tree _ _", "tree", {}) == "blanks left"
 
 
 def test_no_more_is_asked_than_is_wanted() -> None:

@@ -135,6 +135,8 @@ class BlankFiller(ABC):
         # A pine tree is a tree, too.
         if any(not _names(name, other) and _names(text, other) for other in others):
             return "other label"
+        if re.search(r"_\s*_", text):
+            return "blanks left"
         if _loops(text):
             return "loop"
         if len(text.split()) > self.longest:
