@@ -13,7 +13,8 @@ from gptfl_bench.groups import Groups
 from gptfl_bench.registry import Registry
 
 if TYPE_CHECKING:
-    from gptfl_bench.federation import Client, Cohort
+    from gptfl_bench.cohort import Cohort
+    from gptfl_bench.federation import Client
     from gptfl_bench.packing import Weighting
     from gptfl_bench.server import Server
 

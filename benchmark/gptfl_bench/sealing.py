@@ -2,31 +2,30 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from gptfl_bench.checkpoint import ClientStore
+from gptfl_bench.cohort import Cohort
 from gptfl_bench.errors import Refusal
 from gptfl_bench.events import SecureSum
-from gptfl_bench.federation import Cohort
 from gptfl_bench.fit import FitResult
 from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.packing import FieldPacking, FixedPointPacking, Packing, Sums, Weighting
 from gptfl_bench.secrecy import SecureSettings
-from gptfl_bench.secure.aggregate import secure_sum
+from gptfl_bench.secure.aggregate import Send, secure_sum
 from gptfl_bench.secure.errors import RoundAbandoned
 from gptfl_bench.secure.messages import Session
 from gptfl_bench.secure.parties import Setting
 from gptfl_bench.secure.quantise import Quantiser
 from gptfl_bench.secure.ring import MERSENNE, Ring
 
-if TYPE_CHECKING:
-    from gptfl_bench.federation import Federation
+Visited = tuple[Groups, int, Sequence[FitResult]]
+"""What comes of a client's visit: its reply, its number of samples and its training runs."""
 
-Visit = Callable[[int], tuple[Groups, int, Sequence[FitResult]]]
-"""What a client does: its reply, its number of samples and its training runs."""
+Visit = Callable[[int], Visited]
 
 
 @dataclass
@@ -46,41 +45,43 @@ class Secrecy:
 
     def exchange(
         self,
-        federation: "Federation",
         round: int,
-        clients: Sequence[int],
+        sizes: Mapping[int, int],
         visit: Visit,
+        send: Send,
+        store: ClientStore,
         modulus: int | None,
     ) -> Cohort:
         """Return a cohort that knows nothing but sums over the clients that stayed.
 
         Args:
-            federation: The clients and the channel.
             round: Round from 0.
-            clients: Client ids, ascending.
+            sizes: Number of samples of each client, by id, ascending.
             visit: Lets a client work.
+            send: Carries a message of the protocol.
+            store: What clients keep.
             modulus: What integers are summed modulo; None for floats, which are rounded.
 
         Raises:
             RoundAbandoned: If too few clients stay; what clients keep is as before.
             Refusal: If the cohort is too small, or numbers don't fit.
         """
+        clients = list(sizes)
         if len(clients) < 2:
             raise Refusal(
                 f"secure aggregation of {len(clients)} client hides nothing; set cohort_size to 2 "
                 "or more."
             )
         started, working = time.perf_counter(), 0.0
-        packing = self._packing(federation, clients, modulus)
+        packing = self._packing(sizes, modulus)
         lost = self.settings.lost(self.seed, round, clients)
-        truth, kept = Cohort(list(clients)), dict(federation.store.versions)
+        truth, kept = Cohort(clients), dict(store.versions)
 
         def vector(client: int) -> Tensor:
             nonlocal working
             began = time.perf_counter()
             reply, examples, fits = visit(client)
             truth.add(reply, examples, fits)
-            federation.on_client(len(truth.clients), len(clients))
             working += time.perf_counter() - began
             return packing.encode(reply, examples)
 
@@ -99,13 +100,13 @@ class Secrecy:
             summed = secure_sum(
                 setting,
                 lambda client: ready.pop(client) if client in ready else vector(client),
-                lambda payload, direction: federation.channel.send(payload, direction, round),
+                send,
                 self.seed,
                 self.settings.protocol,
                 lost,
             )
         except RoundAbandoned:
-            federation.store.versions = kept
+            store.versions = kept
             raise
         sums, examples = packing.decode(summed.values)
         event = SecureSum(
@@ -122,14 +123,12 @@ class Secrecy:
         )
         return Cohort.opened(truth, list(summed.survivors), sums, examples, event)
 
-    def _packing(
-        self, federation: "Federation", clients: Sequence[int], modulus: int | None
-    ) -> Packing:
+    def _packing(self, sizes: Mapping[int, int], modulus: int | None) -> Packing:
         if modulus is not None:
             return FieldPacking(modulus)
         # Every client knows it: weights must not make the sum wrap round.
-        samples = sum(len(federation.clients[client]) for client in clients)
-        weight = max(samples if "examples" in self.weightings else 0, len(clients))
+        samples = sum(sizes.values()) if "examples" in self.weightings else 0
+        weight = max(samples, len(sizes))
         clip, bits = self.settings.clip, self.settings.bits
         if self.settings.protocol == "bonawitz":
             return FixedPointPacking(Quantiser.narrowest(clip, bits, weight), self.weightings)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gptfl_bench import groups as g
-from gptfl_bench.federation import Cohort
+from gptfl_bench.cohort import Cohort
 from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.randomness import isolated_torch_rng
 from gptfl_bench.server import Server

@@ -25,9 +25,9 @@ import torch
 
 from gptfl_bench import groups as g
 from gptfl_bench.augment import Augmentation
+from gptfl_bench.cohort import Cohort
 from gptfl_bench.distill import distill
 from gptfl_bench.errors import Refusal
-from gptfl_bench.federation import Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.matching import Matching

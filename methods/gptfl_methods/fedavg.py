@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from gptfl_bench import groups as g
-from gptfl_bench.federation import Client, Cohort
+from gptfl_bench.cohort import Cohort
+from gptfl_bench.federation import Client
 from gptfl_bench.fit import FitResult, Plan, cross_entropy
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Method, methods

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from gptfl_bench import groups as g
+from gptfl_bench.cohort import Cohort
 from gptfl_bench.distill import distill, outputs
-from gptfl_bench.federation import Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Need, methods

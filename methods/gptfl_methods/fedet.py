@@ -11,9 +11,8 @@ logits on public x and v_k their variance over classes:
     small:     each encoder <- mean over the cohort's clients that have it, if any
     down:      their head <- the server's
 
-Sent: a small model down, its update up; the server reads single replies. The large model is the
-task's own; a warm start trains all. The KL term is 0 where no client disagrees. Differs from the
-paper: a re-implementation's values; means are by samples by default.
+Sent: a small model down, its update up; the server reads single replies. A warm start trains all
+models. Differs from the paper: a re-implementation's values; means are by samples by default.
 """
 
 from collections.abc import Mapping
@@ -26,10 +25,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptfl_bench import groups as g
+from gptfl_bench.cohort import Cohort
 from gptfl_bench.distill import outputs
 from gptfl_bench.ensemble import consensus
 from gptfl_bench.errors import Refusal
-from gptfl_bench.federation import Client, Cohort
+from gptfl_bench.federation import Client
 from gptfl_bench.fit import Plan, fit
 from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.method import Need, methods

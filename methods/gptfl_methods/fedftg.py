@@ -28,8 +28,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gptfl_bench import groups as g
+from gptfl_bench.cohort import Cohort
 from gptfl_bench.distill import distill
-from gptfl_bench.federation import Client, Cohort
+from gptfl_bench.federation import Client
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Generates, Need, methods

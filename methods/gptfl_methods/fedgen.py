@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptfl_bench import groups as g
-from gptfl_bench.federation import Client, Cohort
+from gptfl_bench.cohort import Cohort
+from gptfl_bench.federation import Client
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Generates, Need, methods
 from gptfl_bench.ranges import above_zero, at_least

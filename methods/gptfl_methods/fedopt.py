@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from gptfl_bench import groups as g
-from gptfl_bench.federation import Cohort
+from gptfl_bench.cohort import Cohort
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import methods
 from gptfl_bench.ranges import above_zero

@@ -18,7 +18,8 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from gptfl_bench.federation import Client, Cohort
+from gptfl_bench.cohort import Cohort
+from gptfl_bench.federation import Client
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Generates, Method, Need, methods

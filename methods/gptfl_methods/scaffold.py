@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from gptfl_bench import groups as g
-from gptfl_bench.federation import Client, Cohort
+from gptfl_bench.cohort import Cohort
+from gptfl_bench.federation import Client
 from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.method import methods
 from gptfl_bench.packing import Weighting

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from gptfl_bench.federation import Client, Cohort
+from gptfl_bench.cohort import Cohort
+from gptfl_bench.federation import Client
 from gptfl_bench.fit import FitResult, Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.server import Server

@@ -16,9 +16,9 @@ from gptfl_bench import groups as g
 from gptfl_bench.artifacts import Artifacts
 from gptfl_bench.assemble import build_server, build_world
 from gptfl_bench.channel import Channel
+from gptfl_bench.cohort import Cohort
 from gptfl_bench.errors import Refusal
 from gptfl_bench.events import Direction, LabelsDiscovered, RoundLost, SecureSum
-from gptfl_bench.federation import Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.method import Method, Need, methods

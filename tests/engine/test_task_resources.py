@@ -11,10 +11,11 @@ from torch import nn
 
 from gptfl_bench.artifacts import Artifacts
 from gptfl_bench.assemble import build_server, build_world
+from gptfl_bench.cohort import Cohort
 from gptfl_bench.distill import distill, outputs, replace_labels
 from gptfl_bench.errors import UsageError
 from gptfl_bench.events import LabelsDiscovered
-from gptfl_bench.federation import Client, Cohort
+from gptfl_bench.federation import Client
 from gptfl_bench.fit import Plan, fit
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Need

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from gptfl_bench.federation import Cohort
+from gptfl_bench.cohort import Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Method

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptfl_bench import groups as g
-from gptfl_bench.federation import Cohort
+from gptfl_bench.cohort import Cohort
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.randomness import torch_rng

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gptfl_bench import groups as g
-from gptfl_bench.federation import Client, Cohort
+from gptfl_bench.cohort import Cohort
+from gptfl_bench.federation import Client
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.randomness import torch_rng

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from gptfl_bench import groups as g
-from gptfl_bench.federation import Client, Cohort
+from gptfl_bench.cohort import Cohort
+from gptfl_bench.federation import Client
 from gptfl_bench.fit import Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Need

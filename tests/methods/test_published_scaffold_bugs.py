@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from gptfl_bench import groups as g
-from gptfl_bench.federation import Client, Cohort
+from gptfl_bench.cohort import Cohort
+from gptfl_bench.federation import Client
 from gptfl_bench.fit import FitResult, Plan
 from gptfl_bench.groups import Groups
 from gptfl_bench.server import Server
