@@ -72,7 +72,15 @@ def test_ignored_patterns_name_places_at_the_root() -> None:
 
 
 def test_the_scripts_can_be_run() -> None:
-    for name in ("ci/test", "ci/lint", "ci/types", "ci/wheel", "ci/smoke", ".ci/run"):
+    for name in (
+        "ci/test",
+        "ci/lint",
+        "ci/types",
+        "ci/wheel",
+        "ci/smoke",
+        "ci/regression",
+        ".ci/run",
+    ):
         path = ROOT / name
         assert path.stat().st_mode & 0o111, name
         assert "set -euo pipefail" in path.read_text(encoding="utf-8")
