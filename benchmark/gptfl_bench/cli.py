@@ -26,6 +26,7 @@ from gptfl_bench.data_commands import (
 from gptfl_bench.errors import UsageError, unknown
 from gptfl_bench.labels_command import arrange_labels, labels
 from gptfl_bench.reproduce_command import arrange_reproduce, reproduce
+from gptfl_bench.results_command import arrange_results, results
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -215,30 +216,6 @@ def _command() -> str:
     return " ".join(["gptfl-bench", *sys.argv[1:]])
 
 
-def _arrange_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="run folder")
-    parser.add_argument("--format", default="table", help=", ".join(FORMATS))
-
-
-def _results(options: argparse.Namespace) -> int:
-    import json
-
-    from gptfl_bench import exports, records
-    from gptfl_reports.results import rows_csv, rows_table
-
-    if options.format not in FORMATS:
-        raise unknown("format", options.format, FORMATS)
-    cells = records.read_cells(options.folder)
-    rows = [cell.row() for cell in cells]
-    if options.format == "json":
-        print(json.dumps(rows, indent=1))
-    elif options.format == "model-index":
-        print(exports.model_card(cells), end="")
-    else:
-        print(rows_csv(rows) if options.format == "csv" else rows_table(rows), end="")
-    return OK
-
-
 def _arrange_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="run folder")
     parser.add_argument("--out", type=Path, metavar="DIR2", help="where to (default: DIR/report)")
@@ -285,7 +262,6 @@ def _doctor(options: argparse.Namespace) -> int:
     return OK
 
 
-FORMATS = ("table", "json", "csv", "model-index")
 LISTS = ("methods", "datasets", "models", "generators", "prompts", "partitions", "presets")
 
 COMMANDS: dict[
@@ -293,7 +269,7 @@ COMMANDS: dict[
     tuple[str, Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int]],
 ] = {
     "run": ("run every missing cell and print the leaderboard", _arrange_run, _run),
-    "results": ("one row a cell, also while a run is going", _arrange_results, _results),
+    "results": ("one row a cell, also while a run is going", arrange_results, results),
     "report": ("tables, curves and a page from the records alone", _arrange_report, _report),
     "reproduce": ("a table or figure of the paper measured", arrange_reproduce, reproduce),
     "check": ("compare results with accuracy targets", arrange_check, check),

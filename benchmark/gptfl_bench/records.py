@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -158,8 +159,8 @@ class Cell:
     @property
     def ending(self) -> CellEnded:
         """How the cell ended; running if it has not."""
-        endings = [event for event in self.events if isinstance(event, CellEnded)]
-        return endings[-1] if endings else CellEnded("running")
+        endings = (event for event in reversed(self.events) if isinstance(event, CellEnded))
+        return next(endings, CellEnded("running"))
 
     @property
     def evaluations(self) -> list[RoundEvaluated]:
@@ -177,6 +178,10 @@ class Cell:
 
     def row(self) -> Row:
         """Return the cell in one line."""
+        return self._row.copy()
+
+    @cached_property
+    def _row(self) -> Row:
         record, ending = self.record, self.ending
         values = [self.value(event) for event in self.evaluations]
         ended = [e for e in self.events if isinstance(e, RoundAggregated | RoundLost)]

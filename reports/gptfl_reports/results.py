@@ -1,13 +1,20 @@
 """Cells one a line, as they are, finished or not: the table and the CSV of ``results``."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from gptfl_bench.records import Row
 from gptfl_reports import units
 from gptfl_reports.tables import csv_text
 from gptfl_reports.tasks import fate, metric_words
 
+if TYPE_CHECKING:
+    from rich.console import Group
+
 _METHOD_WIDTH = 20
+_SHORT = {"mean_last": "mean", "to_target": "target"}
+"""With these all columns fit into eighty characters."""
+_STYLES = {"finished": "green", "running": "yellow", "refused": "dim"}
 _HEADERS = (
     *("method", "seed", "status", "rounds", "last", "best", "mean_last"),
     *("down", "up", "to_target", "time"),
@@ -21,11 +28,8 @@ def rows_table(rows: Sequence[Row]) -> str:
     """
     from tabulate import tabulate
 
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(_heading(row), []).append(row)
     blocks: list[str] = []
-    for heading, members in groups.items():
+    for heading, members in _by_heading(rows).items():
         grid = tabulate(
             [_line(row) for row in members],
             headers=_HEADERS,
@@ -33,20 +37,68 @@ def rows_table(rows: Sequence[Row]) -> str:
             disable_numparse=True,
             colalign=("left", "right", "left", *["right"] * 8),
         )
-        sentences = [
-            f"{row['method']} seed {row['seed']}: {fate(row['status'], row['reason'])}"
-            for row in members
-            if row["reason"]
-        ]
+        sentences = _sentences(members)
         lines = [line.rstrip() for line in grid.splitlines()]
         blocks.append("\n".join([heading, "", *lines, *([""] if sentences else []), *sentences]))
     return "\n\n".join(blocks) + ("\n" if blocks else "no cells\n")
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the table in colours, as wide as the terminal is."""
+    from rich.console import Console
+
+    Console().print(colourful(rows))
+
+
+def colourful(rows: Sequence[Row]) -> "Group":
+    """Return the table for a terminal in colours, one a task, with sentences below."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[Table | Text] = []
+    for heading, members in _by_heading(rows).items():
+        table = Table(
+            title=Text(heading),
+            title_justify="left",
+            box=None,
+            header_style="bold",
+            padding=(0, 1, 0, 0),
+        )
+        for place, header in enumerate(_HEADERS):
+            table.add_column(
+                _SHORT.get(header, header),
+                justify="left" if place in (0, 2) else "right",
+                no_wrap=True,
+            )
+        for row in members:
+            style = _STYLES.get(row["status"], "red")
+            cells = [Text(text) for text in _line(row)]
+            cells[2].stylize(style)
+            table.add_row(*cells)
+        parts += [table, *(Text(sentence, style="dim") for sentence in _sentences(members))]
+    return Group(*parts) if parts else Group(Text("no cells"))
 
 
 def rows_csv(rows: Iterable[Row]) -> str:
     """Return the rows as CSV with exact numbers; what does not exist is an empty field."""
     columns = list(Row.__annotations__)
     return csv_text(columns, [[dict(row)[column] for column in columns] for row in rows])
+
+
+def _by_heading(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(_heading(row), []).append(row)
+    return groups
+
+
+def _sentences(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"{row['method']} seed {row['seed']}: {fate(row['status'], row['reason'])}"
+        for row in rows
+        if row["reason"]
+    ]
 
 
 def _heading(row: Row) -> str:
