@@ -11,7 +11,9 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from gptfl_reports import figures, units
+from gptfl_reports.labels import DASHES, End, Style, label_ends
 from gptfl_reports.leaderboard import Leaderboard
+from gptfl_reports.panels import short, whole
 from gptfl_reports.spread import Spread
 from gptfl_reports.tables import csv_text
 from gptfl_reports.tasks import TaskGroup
@@ -20,14 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_DASHES = ("solid", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1, 1, 1)))
 _PANEL = (7.2, 4.4)
 """Width and height of a panel in inches."""
 _TITLE_WIDTH = 104
 _GAP = 0.045
 """Least distance of two labels, as a share of a panel's height."""
-
-Style = tuple[str, str | tuple[int, tuple[float, ...]]]
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,7 @@ def panels(board: Leaderboard) -> tuple[Panel, ...]:
     found: list[Panel] = []
     for ranking in board.rankings:
         curves: list[Curve] = []
-        whole = [s for s in ranking.standings if not s.entrant.ablated]
-        for standing in whole or ranking.standings:
+        for standing in whole(ranking):
             by_round: dict[int, list[float]] = {}
             for cell in standing.entrant.finished:
                 for event in cell.evaluations:
@@ -89,7 +87,7 @@ def curves_csv(drawn: Sequence[Panel]) -> str:
 def styles(drawn: Sequence[Panel]) -> dict[str, Style]:
     """Return colour and dashes of each entrant, the same in all panels of a report."""
     labels = sorted({curve.label for panel in drawn for curve in panel.curves})
-    looks = [(color, dash) for dash in _DASHES for color in figures.COLORS]
+    looks = [(color, dash) for dash in DASHES for color in figures.COLORS]
     return dict(zip(labels, islice(cycle(looks), len(labels)), strict=True))
 
 
@@ -158,49 +156,14 @@ def _draw(axis: "Axes", panel: Panel, style: Mapping[str, Style]) -> None:
 
 
 def _label(axis: "Axes", panel: Panel, style: Mapping[str, Style], top: float, end: int) -> None:
-    """Write each curve's name at its end, moved apart where ends are close."""
-    ends = sorted(
-        ((curve.values[-1].mean / top, curve) for curve in panel.curves),
-        key=lambda item: (item[0], item[1].label),
-    )
-    for (height, curve), place in zip(ends, _apart([h for h, _ in ends]), strict=True):
-        color, dash = style[curve.label]
-        x = curve.rounds[-1] / max(end, 1)
-        axis.plot(
-            [x, 1.025, 1.04, 1.085],
-            [height, place, place, place],
-            transform=axis.transAxes,
-            color=color,
-            linestyle=dash,
-            linewidth=1.6 if x == 1 else 0.8,
-            clip_on=False,
+    """Write each curve's name and last mean at its end."""
+    ends = [
+        End(
+            f"{short(curve.label)} {100 * curve.values[-1].mean:.1f}",
+            curve.rounds[-1] / max(end, 1),
+            curve.values[-1].mean / top,
+            style[curve.label],
         )
-        name = curve.label if len(curve.label) <= 26 else f"{curve.label[:25]}…"
-        axis.text(
-            1.095,
-            place,
-            f"{name} {100 * curve.values[-1].mean:.1f}",
-            transform=axis.transAxes,
-            va="center",
-            fontsize=8,
-        )
-
-
-def _apart(heights: Sequence[float]) -> list[float]:
-    """Return ascending heights in [0, 1], moved as little as needed to be a gap apart."""
-    # Labels that touch form a group, which is spread around the mean of where they belong.
-    groups: list[list[float]] = []
-    for height in heights:
-        groups.append([height])
-        while len(groups) > 1 and _low(groups[-1]) - _high(groups[-2]) < _GAP:
-            groups[-2:] = [groups[-2] + groups[-1]]
-    return [_low(group) + i * _GAP for group in groups for i in range(len(group))]
-
-
-def _low(group: Sequence[float]) -> float:
-    extent = _GAP * (len(group) - 1)
-    return max(0.0, min(sum(group) / len(group) - extent / 2, 1.0 - extent))
-
-
-def _high(group: Sequence[float]) -> float:
-    return _low(group) + _GAP * (len(group) - 1)
+        for curve in panel.curves
+    ]
+    label_ends(axis, ends, _GAP)

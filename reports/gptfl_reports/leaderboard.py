@@ -114,36 +114,47 @@ def _table(ranking: Ranking) -> Table:
 def _entries(standing: Standing, base: str) -> dict[str, Entry]:
     s, best = standing, standing.mark == "best"
     if s.entrant.label == base:
-        versus = Entry("baseline")
+        versus = Entry("baseline", order=0.0)
     else:
-        versus = Entry(units.percent(s.versus, signed=True), f"n={s.versus.n}" if s.versus else "")
+        detail = f"n={s.versus.n}" if s.versus else ""
+        versus = Entry(units.percent(s.versus, signed=True), detail, order=_mean(s.versus))
     saw = units.NONE if s.server_saw_clients is None else "yes" if s.server_saw_clients else "no"
     return {
         "method": Entry(s.entrant.label, strong=best),
-        "seeds": Entry(f"{s.n} of {len(s.entrant.cells)}"),
-        "mean_last": Entry(
-            units.percent(s.mean_last), strong=best, mark="†" if s.mark == "tied" else ""
+        "seeds": Entry(f"{s.n} of {len(s.entrant.cells)}", order=s.n),
+        "mean_last": replace(
+            _value(s.mean_last), strong=best, mark="†" if s.mark == "tied" else ""
         ),
-        "last": Entry(units.percent(s.last)),
-        "best": Entry(units.percent(s.best)),
-        "start": Entry(units.percent(s.start)),
-        "last_accuracy": Entry(units.percent(s.last_accuracy)),
+        "last": _value(s.last),
+        "best": _value(s.best),
+        "start": _value(s.start),
+        "last_accuracy": _value(s.last_accuracy),
         "versus": versus,
         "down": _traffic(s.bytes_down, s.scalars_down),
         "up": _traffic(s.bytes_up, s.scalars_up),
         "once": _traffic(s.client_bytes_once, None),
         "to_target": _to_target(s),
-        "seconds": Entry(units.duration(s.seconds.mean) if s.seconds else units.NONE),
+        "seconds": Entry(
+            units.duration(s.seconds.mean) if s.seconds else units.NONE, order=_mean(s.seconds)
+        ),
         "saw": Entry(saw),
         "status": Entry(s.entrant.status),
     }
+
+
+def _value(value: Spread | None) -> Entry:
+    return Entry(units.percent(value), order=_mean(value))
+
+
+def _mean(value: Spread | None) -> float | None:
+    return value.mean if value else None
 
 
 def _traffic(nbytes: Spread | None, scalars: Spread | None) -> Entry:
     if nbytes is None:
         return Entry(units.NONE)
     detail = f"{units.scaled(scalars.mean)} scalars" if scalars else ""
-    return Entry(units.scaled(nbytes.mean, "B"), detail)
+    return Entry(units.scaled(nbytes.mean, "B"), detail, order=nbytes.mean)
 
 
 def _to_target(s: Standing) -> Entry:
@@ -153,7 +164,8 @@ def _to_target(s: Standing) -> Entry:
         return Entry("not reached")
     rounds = f"{s.rounds_to_target.mean:.1f}".removesuffix(".0")
     text = f"{rounds} rounds, {units.scaled(s.bytes_to_target.mean, 'B')}"
-    return Entry(text, f"{s.rounds_to_target.n} of {s.n} reached")
+    detail = f"{s.rounds_to_target.n} of {s.n} reached"
+    return Entry(text, detail, order=s.rounds_to_target.mean)
 
 
 def _hands_out_once(ranking: Ranking) -> bool:

@@ -1,20 +1,26 @@
 """The report as one HTML file that needs nothing else: tables, curves, and how to rebuild it."""
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 
-from gptfl_bench.records import Cell
+from gptfl_bench.records import LAST_EVALUATIONS, Cell
 from gptfl_reports import curves, overfitting
 from gptfl_reports.ablations import ablation_tables
+from gptfl_reports.comparison import comparison_tables, ranks_table
 from gptfl_reports.figures import inline
 from gptfl_reports.holdings import Holdings, holdings_table
 from gptfl_reports.holdings_figure import svg
 from gptfl_reports.leaderboard import Leaderboard
+from gptfl_reports.provenance import Origin, made, origins
 from gptfl_reports.rounds import round_tables
 from gptfl_reports.secrecy import secrecy_tables
 from gptfl_reports.synthetic import Described, Strip, class_table, quality_table, strips
 from gptfl_reports.table1 import observed, table1
 from gptfl_reports.tables import Table
+from gptfl_reports.tasks import data_title, sharing
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,19 @@ class Section:
     """What the page shows of one task.
 
     Figures are SVG markup; ``figure``, the learning curves, is empty if nothing finished.
+    ``dataset``, ``partition`` and ``model`` are what the page filters by, ``origins`` the cells
+    behind the rows of ``board``.
     """
 
     board: Table
     rounds: Table
     ablations: Table
     secrecy: Table
+    comparison: Table
+    origins: tuple[Origin, ...]
+    dataset: str
+    partition: str
+    model: str
     figure: str
     metric: str
     overfitting: tuple[str, ...] = ()
@@ -57,6 +70,7 @@ def page(
     name: str,
     held: Mapping[str, Holdings],
     looked: Sequence[Described],
+    back: str | None = None,
 ) -> str:
     """Return the page.
 
@@ -66,59 +80,11 @@ def page(
         name: The run folder's name.
         held: Who holds what in each partition, by the stem of its files.
         looked: How good synthetic data are.
+        back: The way from the page to the run folder, such as ``../``; None if the page is not
+            within it, and then does not link to records.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
-    drawn = curves.panels(board)
-    style = curves.styles(drawn)
-    figures = {
-        # The figure's texts are escaped by the SVG writer.
-        panel.task.title: Markup(
-            inline(curves.svg([panel], style, "currentColor"), f"curves-{n}", "Learning curves")
-        )
-        for n, panel in enumerate(drawn)
-    }
-    trained = [
-        (
-            one.task.title,
-            Markup(
-                inline(
-                    overfitting.svg([one], "currentColor"),
-                    f"overfitting-{n}",
-                    "Accuracy on synthetic and on real samples by epoch of pre-training",
-                )
-            ),
-        )
-        for n, one in enumerate(overfitting.pretrainings(board))
-    ]
-    sections = [
-        Section(
-            table,
-            rounds,
-            ablations,
-            secrecy,
-            figures.get(ranking.task.title, ""),
-            ranking.task.metric,
-            tuple(figure for title, figure in trained if title == ranking.task.title),
-        )
-        for ranking, table, rounds, ablations, secrecy in zip(
-            board.rankings,
-            board.tables,
-            round_tables(board),
-            ablation_tables(board),
-            secrecy_tables(board),
-            strict=True,
-        )
-    ]
-    drawings = [
-        Drawing(
-            holdings.title,
-            Markup(inline(svg(holdings, "currentColor"), f"holdings-{n}", "Who holds what")),
-            stem,
-        )
-        for n, (stem, holdings) in enumerate(held.items())
-    ]
     environment = Environment(
         loader=PackageLoader("gptfl_reports"),
         autoescape=True,
@@ -127,21 +93,113 @@ def page(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    records = [cell.record for cell in cells]
+    sections = _sections(board, back)
+    script = _template_text("page.js")
     return environment.get_template("page.html.j2").render(
         name=name,
+        policy=_policy(script),
+        style=_markup(_template_text("page.css")),
+        script=_markup(script),
+        choices=[
+            ("Data set", "dataset", sorted({section.dataset for section in sections})),
+            ("Partition", "partition", sorted({section.partition for section in sections})),
+            ("Model", "model", sorted({section.model for section in sections})),
+        ],
+        last=LAST_EVALUATIONS,
         sections=sections,
+        ranks=ranks_table(board),
         holdings=holdings_table(list(held.values())),
-        drawings=drawings,
+        drawings=_drawings(held),
         sheets=[Sheet(quality_table(one), class_table(one), strips(one)) for one in looked],
         table1=table1(observed(cells)),
         stamp=next((s.board.stamp for s in sections if s.board.stamp), ""),
         all_quick=all(s.board.stamp for s in sections),
         cells=len(cells),
-        made={
-            "Versions": sorted({f"{k} {v}" for r in records for k, v in r["versions"].items()}),
-            "Commit": sorted({r["commit"] or "unknown" for r in records}),
-            "Device": sorted({f"{r['device']}, {r['machine']}" for r in records}),
-        },
-        commands=sorted({r["command"] for r in records if r["command"]}),
+        made=made(cells),
+        commands=sorted({cell.record["command"] for cell in cells} - {""}),
+    )
+
+
+def _sections(board: Leaderboard, back: str | None) -> list[Section]:
+    drawn = curves.panels(board)
+    style = curves.styles(drawn)
+    figures = {
+        panel.task.title: _figure(
+            curves.svg([panel], style, "currentColor"), f"curves-{n}", "Learning curves"
+        )
+        for n, panel in enumerate(drawn)
+    }
+    trained = [
+        (
+            one.task.title,
+            _figure(
+                overfitting.svg([one], "currentColor"),
+                f"overfitting-{n}",
+                "Accuracy on synthetic and on real samples by epoch of pre-training",
+            ),
+        )
+        for n, one in enumerate(overfitting.pretrainings(board))
+    ]
+    return [
+        Section(
+            table,
+            rounds,
+            ablations,
+            secrecy,
+            comparison,
+            origins(ranking, number, back),
+            data_title([cell.record for cell in ranking.task.cells]),
+            sharing(ranking.task.cells[0].record),
+            ranking.task.cells[0].record["model"]["name"],
+            figures.get(ranking.task.title, ""),
+            ranking.task.metric,
+            tuple(figure for title, figure in trained if title == ranking.task.title),
+        )
+        for number, (ranking, table, rounds, ablations, secrecy, comparison) in enumerate(
+            zip(
+                board.rankings,
+                board.tables,
+                round_tables(board),
+                ablation_tables(board),
+                secrecy_tables(board),
+                comparison_tables(board),
+                strict=True,
+            ),
+            1,
+        )
+    ]
+
+
+def _drawings(held: Mapping[str, Holdings]) -> list[Drawing]:
+    return [
+        Drawing(
+            holdings.title,
+            _figure(svg(holdings, "currentColor"), f"holdings-{n}", "Who holds what"),
+            stem,
+        )
+        for n, (stem, holdings) in enumerate(held.items())
+    ]
+
+
+def _figure(drawing: str, name: str, label: str) -> str:
+    # The figure's texts are escaped by the SVG writer.
+    return _markup(inline(drawing, name, label))
+
+
+def _markup(text: str) -> str:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _template_text(name: str) -> str:
+    return (resources.files("gptfl_reports") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _policy(script: str) -> str:
+    """Return the page's content security policy: no request, and no script but its own."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
     )

@@ -3,8 +3,20 @@
 from pathlib import Path
 
 from gptfl_bench.records import read_cells
-from gptfl_reports import curves, holdings, holdings_figure, overfitting, synthetic
+from gptfl_reports import (
+    communication,
+    curves,
+    diversity,
+    holdings,
+    holdings_figure,
+    overfitting,
+    pareto,
+    phases,
+    sweeps_figure,
+    synthetic,
+)
 from gptfl_reports.ablations import ablations_csv, ablations_markdown
+from gptfl_reports.comparison import comparison_csv, comparison_markdown, ranks_csv
 from gptfl_reports.files import write_files
 from gptfl_reports.leaderboard import leaderboard, to_csv, to_latex, to_markdown
 from gptfl_reports.page import page
@@ -17,7 +29,7 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
     """Write the report of a run folder and return the files written.
 
     All files are made before the first is written, and each is replaced whole. The same records
-    give the same bytes. The curves are left out while no cell has finished.
+    give the same bytes. Figures are left out where there is nothing to draw.
 
     Args:
         run_folder: The folder that holds the cells.
@@ -41,6 +53,9 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
         "rounds.csv": rounds_csv(board),
         "ablations.md": ablations_markdown(board),
         "ablations.csv": ablations_csv(board),
+        "comparison.md": comparison_markdown(board),
+        "comparison.csv": comparison_csv(board),
+        "ranks.csv": ranks_csv(board),
         "secure.md": secrecy_markdown(board),
         "secure.csv": secrecy_csv(board),
         "table1.md": table1_markdown(observed(cells)),
@@ -49,7 +64,9 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
         "overfitting.csv": overfitting.overfitting_csv(trained) if trained else "",
         "synthetic.md": synthetic.synthetic_markdown(looked),
         "synthetic.csv": synthetic.synthetic_csv(looked) if looked else "",
-        "index.html": page(board, cells, run_folder.resolve().name, held, looked),
+        "index.html": page(
+            board, cells, run_folder.resolve().name, held, looked, _back(run_folder, out)
+        ),
     }
     files = {name: text.encode() for name, text in texts.items()}
     style = curves.styles(drawn)
@@ -57,6 +74,16 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
     files["curves.png"] = curves.png(drawn, style) if drawn else b""
     files["overfitting.svg"] = overfitting.svg(trained).encode() if trained else b""
     files["overfitting.png"] = overfitting.png(trained) if trained else b""
+    for family in (communication, diversity, pareto, phases, sweeps_figure):
+        files |= family.files(board)
     for stem, one in held.items():
         files |= holdings_figure.files(one, stem)
     return write_files(out, files | synthetic.sheet_files(looked))
+
+
+def _back(run_folder: Path, out: Path) -> str | None:
+    """Return the way from the page to the run folder it lies in, or None if it lies elsewhere."""
+    run_folder, out = run_folder.resolve(), out.resolve()
+    if not out.is_relative_to(run_folder):
+        return None
+    return "../" * len(out.relative_to(run_folder).parts)

@@ -23,12 +23,14 @@ class Entry:
         detail: What is written smaller behind or below it.
         strong: Whether it is set in bold.
         mark: A sign after the text that the table's notes explain.
+        order: The number behind the text, by which the page sorts; None where it has none.
     """
 
     text: str
     detail: str = ""
     strong: bool = False
     mark: str = ""
+    order: float | None = None
 
 
 @dataclass(frozen=True)

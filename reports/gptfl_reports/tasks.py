@@ -200,7 +200,7 @@ def _entrants(cells: Sequence[Cell]) -> tuple[Entrant, ...]:
         variants.setdefault(key, []).append(cell)
     entrants: list[Entrant] = []
     for method, variants in sorted(by_method.items()):
-        apart = _differences([settings(members[0].record) for members in variants.values()])
+        apart = differences([settings(members[0].record) for members in variants.values()])
         labels = [f"{method} ({text})" if text else method for text in apart]
         for label, members in zip(labels, variants.values(), strict=True):
             if labels.count(label) > 1:
@@ -231,7 +231,7 @@ def sealing(record: RunRecord) -> str:
     return ", ".join(words)
 
 
-def _differences(variants: Sequence[Mapping[str, str]]) -> list[str]:
+def differences(variants: Sequence[Mapping[str, str]]) -> list[str]:
     """Return for each variant its settings that are not the same in all, in a line."""
     keys = sorted({key for variant in variants for key in variant})
     keys = [key for key in keys if len({variant.get(key) for variant in variants}) > 1]

@@ -38,6 +38,12 @@ def scaled(value: float, unit: str = "") -> str:
     return f"{value:.{digits}f} {prefix}{unit}".rstrip()
 
 
+def power(value: float, unit: str = "") -> str:
+    """Return a round count as people say it, on an axis: ``10 MB``, ``500 k``."""
+    number, _, name = scaled(value, unit).partition(" ")
+    return f"{float(number):g} {name}".rstrip()
+
+
 def duration(seconds: float) -> str:
     """Return seconds as seconds, minutes or hours with at most one decimal."""
     if seconds < 99.95:

@@ -1,0 +1,300 @@
+"""The page as a browser shows it, driven over Chromium's own debugging pipe."""
+
+import itertools
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gptfl_bench.records import read_cells
+from gptfl_reports.leaderboard import leaderboard
+from gptfl_reports.page import page
+from gptfl_reports.report import write_report
+
+MakeCell = Callable[..., Path]
+ODD = '<img src=x onerror="document.title=1"><script>document.title=1</script>'
+PROGRAM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+needs_browser = pytest.mark.skipif(not PROGRAM, reason="no chromium or google-chrome on PATH")
+
+
+class Chromium:
+    """A headless browser with one tab; messages are JSON with a zero byte behind each."""
+
+    def __init__(self, profile: Path) -> None:
+        theirs_in, self.to = os.pipe()
+        self.back, theirs_out = os.pipe()
+        # The browser reads from descriptor 3 and writes to 4, which a shell can arrange.
+        self.process = subprocess.Popen(
+            [
+                "sh", "-c", f'exec "$0" "$@" 3</dev/fd/{theirs_in} 4>/dev/fd/{theirs_out}', PROGRAM,
+                "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
+                "--disable-background-networking", "--remote-debugging-pipe",
+                f"--user-data-dir={profile}", "about:blank",
+            ],
+            pass_fds=(theirs_in, theirs_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self.ids = itertools.count(1)
+        self.unread = b""
+        self.session = ""
+        self.events: list[dict[str, Any]] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self.session = attached["sessionId"]
+        for domain in ("Page", "Network", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **params: object) -> dict[str, Any]:
+        wanted = next(self.ids)
+        message = {"id": wanted, "method": method, "params": params}
+        if self.session:
+            message["sessionId"] = self.session
+        os.write(self.to, json.dumps(message).encode() + b"\0")
+        while (answer := self._next()).get("id") != wanted:
+            self.events.append(answer)
+        assert "error" not in answer, answer
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def open(self, path: Path, width: int = 1600) -> None:
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=900, deviceScaleFactor=1, mobile=False,
+        )  # fmt: skip
+        self.events.clear()
+        self.call("Page.navigate", url=path.as_uri())
+        while not self.seen("Page.loadEventFired"):
+            self.events.append(self._next())
+
+    def seen(self, *names: str) -> list[dict[str, Any]]:
+        return [event["params"] for event in self.events if event.get("method") in names]
+
+    def js(self, expression: str) -> Any:
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def click(self, element: str) -> None:
+        self.js(f"{element}.scrollIntoView({{block: 'center', inline: 'center'}})")
+        box = self.js(
+            f"(r => [r.x + r.width / 2, r.y + r.height / 2])({element}.getBoundingClientRect())"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=box[0],
+                y=box[1],
+                button="left",
+                clickCount=1,
+            )
+
+    def press(self, key: str) -> None:
+        text = {"text": "\r"} if key == "Enter" else {}
+        code = {"Enter": 13, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}[key]
+        for kind in ("keyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
+                **(text if kind == "keyDown" else {}),
+            )  # fmt: skip
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+        os.close(self.to)
+        os.close(self.back)
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self.unread:
+            assert select.select([self.back], [], [], 60)[0], "the browser does not answer"
+            read = os.read(self.back, 1 << 16)
+            assert read, "the browser has ended"
+            self.unread += read
+        message, _, self.unread = self.unread.partition(b"\0")
+        parsed: dict[str, Any] = json.loads(message)
+        return parsed
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    chromium = Chromium(tmp_path_factory.mktemp("profile"))
+    yield chromium
+    chromium.close()
+
+
+@pytest.fixture
+def report(make_cell: MakeCell, run_folder: Path) -> Path:
+    """Return the page of two tasks, within the run folder."""
+    for seed in (0, 1):
+        make_cell("fedavg", seed, [0.1, 0.095 + seed / 1000], down=9_000)
+        make_cell("moon", seed, [0.1, 0.5 + seed / 10], down=800)
+        make_cell("gptfl+moon", seed, [0.1, 0.7], down=2_000_000)
+    make_cell("dsfl", 0, (), status="refused", reason=ODD, rounds=1)
+    make_cell(ODD, 0, [0.1, 0.2], run_id="odd #1", down=50)
+    make_cell("moon", 0, run_id="other", dataset={"name": f"set {ODD}"})
+    write_report(run_folder, run_folder / "report")
+    return run_folder / "report" / "index.html"
+
+
+FIRST = "document.querySelector('.board table')"
+METHODS = f"[...{FIRST}.tBodies[0].rows].map(row => row.cells[0].textContent)"
+HEADS = f"[...{FIRST}.tHead.rows[0].cells]"
+SHOWN = "document.getElementById('shown').textContent"
+
+
+def head(title: str) -> str:
+    return f"{HEADS}.find(head => head.textContent === '{title}').querySelector('button')"
+
+
+@needs_browser
+def test_page_asks_for_nothing_and_has_no_errors(browser: Chromium, report: Path) -> None:
+    for width in (380, 1600):
+        browser.open(report, width)
+        asked = [r["request"]["url"] for r in browser.seen("Network.requestWillBeSent")]
+        assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
+        assert browser.seen("Runtime.exceptionThrown", "Log.entryAdded") == []
+        assert browser.seen("Runtime.consoleAPICalled") == []
+        assert browser.js("document.documentElement.scrollWidth") <= width
+
+
+@needs_browser
+def test_names_with_markup_are_text(browser: Chromium, report: Path) -> None:
+    browser.open(report)
+    assert browser.js("document.title").endswith("gptfl-bench")
+    assert browser.js("document.querySelectorAll('img[src=x]').length") == 0
+    assert ODD in browser.js(METHODS)
+    browser.click(head("method"))
+    assert ODD in browser.js(METHODS)
+    options = browser.js("[...document.querySelectorAll('option')].map(o => o.textContent)")
+    assert f"set {ODD}" in options
+    # A script that got in all the same would not run.
+    browser.js(
+        "document.body.append(Object.assign(document.createElement('script'), "
+        "{textContent: 'document.title = 1'}))"
+    )
+    assert browser.js("document.title") != "1"
+
+
+@needs_browser
+def test_mouse_sorts_numbers_as_numbers_and_missing_last(browser: Chromium, report: Path) -> None:
+    browser.open(report)
+    ranked = ["gptfl+moon", "moon", ODD, "fedavg", "dsfl"]
+    assert browser.js(METHODS) == ranked
+    browser.click(head("down"))
+    assert browser.js(METHODS) == ["gptfl+moon", "fedavg", "moon", ODD, "dsfl"]
+    assert browser.js(f"{head('down')}.parentElement.getAttribute('aria-sort')") == "descending"
+    browser.click(head("down"))
+    assert browser.js(METHODS) == [ODD, "moon", "fedavg", "gptfl+moon", "dsfl"]
+    assert browser.js(f"{HEADS}.filter(head => head.ariaSort).length") == 1
+    browser.click(head("last"))  # 9.55 stays below 20 and 50
+    assert browser.js(METHODS) == ranked
+    browser.click(head("method"))
+    assert browser.js(METHODS) == [ODD, "dsfl", "fedavg", "gptfl+moon", "moon"]
+
+
+@needs_browser
+def test_keyboard_sorts_and_moves_along_the_heads(browser: Chromium, report: Path) -> None:
+    browser.open(report)
+    browser.js(f"{head('best')}.focus()")
+    browser.press("ArrowLeft")
+    assert browser.js("document.activeElement.textContent") == "last"
+    browser.press("Enter")
+    browser.press("Enter")
+    assert browser.js("document.activeElement.parentElement.ariaSort") == "ascending"
+    assert browser.js(METHODS) == ["fedavg", ODD, "moon", "gptfl+moon", "dsfl"]
+    browser.press("ArrowDown")
+    assert browser.js("document.activeElement.parentElement.ariaSort") == "descending"
+    browser.press("ArrowUp")
+    assert browser.js(METHODS)[0] == "fedavg"
+
+
+@needs_browser
+def test_filter_hides_rows_and_tasks_and_counts(browser: Chromium, report: Path) -> None:
+    browser.open(report)
+    assert browser.js(SHOWN) == "6 of 6 rows"
+    browser.click("document.querySelector('#filter input')")
+    browser.call("Input.insertText", text="MOON")
+    assert browser.js(SHOWN) == "3 of 6 rows"
+    visible = "[...document.querySelectorAll('tr[data-method]')].filter(r => r.checkVisibility())"
+    names = browser.js(f"[...new Set({visible}.map(row => row.dataset.method))].sort()")
+    assert names == ["gptfl+moon", "moon"]
+    browser.js("document.querySelector('select').focus()")
+    browser.press("ArrowDown")
+    assert browser.js("document.querySelector('select').value") == "digits"
+    assert browser.js(SHOWN) == "2 of 6 rows"
+    hidden = "[...document.querySelectorAll('section[data-task]')].map(section => section.hidden)"
+    assert browser.js(hidden) == [False, True]
+    browser.click("document.querySelector('#filter [type=reset]')")
+    browser.js("new Promise(done => setTimeout(done, 20))")
+    assert browser.js(SHOWN) == "6 of 6 rows"
+
+
+@needs_browser
+def test_row_leads_to_its_cells_and_their_records(
+    browser: Chromium, report: Path, run_folder: Path
+) -> None:
+    browser.open(report)
+    row = f"[...{FIRST}.tBodies[0].rows].find(row => row.dataset.method.startsWith('<img'))"
+    browser.click(f"{row}.querySelector('a')")
+    cells = "document.querySelector(':target')"
+    assert browser.js(f"{cells}.closest('details').open") is True
+    link = browser.js(f"{cells}.querySelector('a').href")
+    assert link == (run_folder / "odd #1" / "record.json").as_uri()
+
+
+@needs_browser
+def test_paper_has_everything_open_and_no_controls(browser: Chromium, report: Path) -> None:
+    browser.open(report)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.js("dispatchEvent(new Event('beforeprint'))")
+    assert browser.js("document.querySelector('#filter').checkVisibility()") is False
+    assert browser.js("document.querySelectorAll('details:not([open])').length") == 0
+    browser.js("dispatchEvent(new Event('afterprint'))")
+    assert browser.js("document.querySelectorAll('details[open]').length") == 0
+    browser.call("Emulation.setEmulatedMedia", media="")
+
+
+def test_page_elsewhere_names_its_cells_without_links(
+    make_cell: MakeCell, run_folder: Path, tmp_path: Path
+) -> None:
+    make_cell("fedavg", 0)
+    write_report(run_folder, tmp_path / "out")
+    text = (tmp_path / "out" / "index.html").read_text()
+    assert "record.json" not in text
+    assert ">fedavg-0</th>" in text
+    assert "efefefefefef" in text
+    assert "abab" * 16 in text  # the data's checksum
+
+
+@pytest.mark.slow
+def test_page_of_two_thousand_cells_is_quick_and_small(
+    make_cell: MakeCell, run_folder: Path
+) -> None:
+    for task, method, seed in itertools.product(range(5), range(40), range(10)):
+        values = [0.1 + 0.002 * (r + method) + seed / 1000 for r in range(101)]
+        make_cell(
+            f"method{method}" if method else "fedavg", seed, values,
+            run_id=f"{task}-{method}-{seed}", dataset={"name": f"set{task}"},
+        )  # fmt: skip
+    cells = read_cells(run_folder)
+    board = leaderboard(cells)
+    start = time.process_time()
+    text = page(board, cells, "run", {}, [], "../")
+    seconds = time.process_time() - start
+    print(f"{len(cells)} cells: {seconds:.2f} s, {len(text.encode()) / 1e6:.2f} MB")
+    assert seconds < 3
+    assert len(text.encode()) < 10e6
