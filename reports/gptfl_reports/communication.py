@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _UNITS = ("scalars", "bytes")
-_TEXT_SHARE = 0.42
+_TEXT_SHARE = 0.46
 """Share of a panel's width that is kept for the text behind the longest bar."""
 
 

@@ -28,7 +28,8 @@ _AXES = (1.95, 1.25)
 _NAME = 0.13
 """Height of a line's name above its axes in inches."""
 REACH = 5
-"""A smoothed value is the mean of the rounds at most so many before or after it."""
+"""A smoothed value is the mean of the rounds at most so many before or after it; fewer if a run has
+fewer than ten times as many rounds."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,18 @@ class Line:
 
 @dataclass(frozen=True)
 class DiversityPanel:
-    """The lines of one task by name, each method's own before those that start by GPT-FL."""
+    """The lines of one task by name, each method's own before those that start by GPT-FL.
+
+    Attributes:
+        title: The task.
+        stamp: The warning that goes on it.
+        reach: How many rounds before and after a round its smoothed value averages.
+        lines: The lines.
+    """
 
     title: str
     stamp: str
+    reach: int
     lines: tuple[Line, ...]
 
     @property
@@ -71,14 +80,16 @@ def panels(board: Leaderboard) -> tuple[DiversityPanel, ...]:
     """Return the lines of every task that has any."""
     found: list[DiversityPanel] = []
     for ranking in board.rankings:
-        lines = [line for s in whole(ranking) if (line := _line(s.entrant))]
+        reach = min(REACH, ranking.task.cells[0].record["rounds"] // 10)
+        lines = [line for s in whole(ranking) if (line := _line(s.entrant, reach))]
         lines.sort(key=lambda line: (_starts(line.label), line.label))
         if lines:
-            found.append(DiversityPanel(ranking.task.title, ranking.task.stamp, tuple(lines)))
+            task = ranking.task
+            found.append(DiversityPanel(task.title, task.stamp, reach, tuple(lines)))
     return tuple(found)
 
 
-def smoothed(values: Mapping[int, float], reach: int = REACH) -> tuple[float, ...]:
+def smoothed(values: Mapping[int, float], reach: int) -> tuple[float, ...]:
     """Return running means in the order of rounds.
 
     Args:
@@ -115,7 +126,7 @@ def for_page(board: Leaderboard) -> list[Shown]:
     return FAMILY.shown(panels(board))
 
 
-def _line(entrant: Entrant) -> Line | None:
+def _line(entrant: Entrant, reach: int) -> Line | None:
     by_round: dict[int, list[float]] = {}
     for cell in entrant.finished:
         for event in cell.events:
@@ -128,7 +139,7 @@ def _line(entrant: Entrant) -> Line | None:
     means = {at: value.mean for at, value in zip(rounds, values, strict=True)}
     method = entrant.method.removeprefix("gptfl+")
     base = "fedavg" if method == "gptfl" else method
-    return Line(entrant.label, base, rounds, values, smoothed(means))
+    return Line(entrant.label, base, rounds, values, smoothed(means, reach))
 
 
 def _starts(label: str) -> bool:
@@ -139,11 +150,14 @@ def _known(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _caption(_: DiversityPanel) -> str:
+def _caption(panel: DiversityPanel) -> str:
+    if panel.reach:
+        smooth = f"bold: mean of {2 * panel.reach + 1} rounds, {panel.reach} before and after"
+    else:
+        smooth = "too few rounds to smooth"
     return (
         "Gradient diversity of a cohort's updates, mean over the finished seeds, with and "
-        "without GPT-FL's start; thin: as it is, high peaks cut off, "
-        f"bold: mean of {2 * REACH + 1} rounds, {REACH} before and after"
+        f"without GPT-FL's start; thin: as it is, high peaks cut off, {smooth}"
     )
 
 

@@ -85,7 +85,7 @@ class Mark:
 
     Attributes:
         name: What is written.
-        strong: Whether it is set off from the others.
+        strong: Whether it lies on the line that is drawn, which rises to the right.
         x: Inches from the left edge.
         y: Share of the height.
         column: Where its name begins, in inches from the left edge.
@@ -127,7 +127,9 @@ def _named(marks: Sequence[Mark], gap: float) -> list[Mark]:
     """Return the marks with their names in a column right of the last, in order of height."""
     ordered = sorted(marks, key=lambda mark: (mark.y, mark.name))
     column = max(mark.x for mark in marks) + 0.17
-    rows = apart([mark.y for mark in ordered], gap)
+    # Else the line from the uppermost point on would cross names.
+    down = 0.6 * gap if ordered[-1].strong else 0.0
+    rows = apart([mark.y - down for mark in ordered], gap)
     return [replace(m, column=column, row=row) for m, row in zip(ordered, rows, strict=True)]
 
 

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from importlib import resources
 
 from gptfl_bench.records import LAST_EVALUATIONS, Cell
-from gptfl_reports import curves, overfitting
+from gptfl_reports import (
+    communication,
+    curves,
+    diversity,
+    overfitting,
+    pareto,
+    phases,
+    sweeps_figure,
+)
 from gptfl_reports.ablations import ablation_tables
 from gptfl_reports.comparison import comparison_tables, ranks_table
 from gptfl_reports.figures import inline
 from gptfl_reports.holdings import Holdings, holdings_table
 from gptfl_reports.holdings_figure import svg
 from gptfl_reports.leaderboard import Leaderboard
+from gptfl_reports.panels import Shown
 from gptfl_reports.provenance import Origin, made, origins
 from gptfl_reports.rounds import round_tables
 from gptfl_reports.secrecy import secrecy_tables
@@ -21,6 +30,9 @@ from gptfl_reports.synthetic import Described, Strip, class_table, quality_table
 from gptfl_reports.table1 import observed, table1
 from gptfl_reports.tables import Table
 from gptfl_reports.tasks import data_title, sharing
+
+_DRAWN = 3
+"""Tasks up to which a page has all figures."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ class Section:
     figure: str
     metric: str
     overfitting: tuple[str, ...] = ()
+    more: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +123,10 @@ def page(
         ranks=ranks_table(board),
         holdings=holdings_table(list(held.values())),
         drawings=_drawings(held),
+        sweeps=[
+            _shown(one, f"sweeps-{n}", "Value against clients a round or amount of synthetic data")
+            for n, one in enumerate(sweeps_figure.for_page(board))
+        ],
         sheets=[Sheet(quality_table(one), class_table(one), strips(one)) for one in looked],
         table1=table1(observed(cells)),
         stamp=next((s.board.stamp for s in sections if s.board.stamp), ""),
@@ -140,6 +157,7 @@ def _sections(board: Leaderboard, back: str | None) -> list[Section]:
         )
         for n, one in enumerate(overfitting.pretrainings(board))
     ]
+    more = _families(board)
     return [
         Section(
             table,
@@ -154,6 +172,7 @@ def _sections(board: Leaderboard, back: str | None) -> list[Section]:
             figures.get(ranking.task.title, ""),
             ranking.task.metric,
             tuple(figure for title, figure in trained if title == ranking.task.title),
+            tuple(one for title, one in more if title == ranking.task.title),
         )
         for number, (ranking, table, rounds, ablations, secrecy, comparison) in enumerate(
             zip(
@@ -179,6 +198,28 @@ def _drawings(held: Mapping[str, Holdings]) -> list[Drawing]:
         )
         for n, (stem, holdings) in enumerate(held.items())
     ]
+
+
+def _families(board: Leaderboard) -> list[tuple[str, Shown]]:
+    """Return the figures that each family has for a task, by the task's title.
+
+    On a page of many tasks only the first family is drawn, for that takes longest; files have all.
+    """
+    families = (
+        ("communication", communication, "What was sent until the target"),
+        ("pareto", pareto, "Value against bytes sent"),
+        ("diversity", diversity, "Gradient diversity by round"),
+        ("phases", phases, "Seconds by phase"),
+    )
+    return [
+        (one.title, _shown(one, f"{name}-{n}", label))
+        for name, family, label in families[: None if len(board.rankings) <= _DRAWN else 1]
+        for n, one in enumerate(family.for_page(board))
+    ]
+
+
+def _shown(one: Shown, name: str, label: str) -> Shown:
+    return one._replace(svg=_figure(one.svg, name, label))
 
 
 def _figure(drawing: str, name: str, label: str) -> str:

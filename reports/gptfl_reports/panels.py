@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 7.2
+_WIDTH = 7.2
 """Width of a figure in inches."""
 SMALL = 7.5
 """Size of the texts within a panel in points."""
@@ -89,14 +89,12 @@ class Family(Generic[P]):
         caption: What a panel shows, as plain text without its final full stop.
         height: Height of a panel's body in inches.
         draw: Draws a panel's body.
-        width: Width of the figure in inches.
     """
 
     name: str
     caption: Callable[[P], str]
     height: Callable[[P], float]
     draw: Callable[[Canvas, P], None]
-    width: float = WIDTH
 
     def svg(self, panels: Sequence[P], ink: str = figures.INK) -> str:
         """Return the figure as SVG, the same text for the same numbers.
@@ -137,26 +135,19 @@ class Family(Generic[P]):
 
         headings = [self._heading(panel) for panel in panels]
         bodies = [self.height(panel) for panel in panels]
-        above = [_LINE * (len(lines) + 0.5) for lines in headings]
-        left = sum(bodies) + sum(above)
-        figure = Figure(figsize=(self.width, left), facecolor="white")
-        for panel, lines, body, head in zip(panels, headings, bodies, above, strict=True):
-            left -= body + head
-            self.draw(Canvas(figure, left, body), panel)
-            height = figure.get_size_inches()[1]
-            figure.text(
-                0.12 / self.width,
-                (left + body) / height,
-                "\n".join(lines),
-                fontsize=_HEADING,
-                va="bottom",
-            )
+        above = [_LINE * (heading.count("\n") + 1.5) for heading in headings]
+        height = bottom = sum(bodies) + sum(above)
+        figure = Figure(figsize=(_WIDTH, height), facecolor="white")
+        for panel, heading, body, head in zip(panels, headings, bodies, above, strict=True):
+            bottom -= body + head
+            self.draw(Canvas(figure, bottom, body), panel)
+            place = 0.12 / _WIDTH, (bottom + body) / height
+            figure.text(*place, heading, fontsize=_HEADING, va="bottom")
         return figure
 
-    def _heading(self, panel: P) -> list[str]:
-        wide = round(_TITLE_WIDTH * self.width / WIDTH)
-        lines = [panel.stamp, *wrap(panel.title, wide), *wrap(self.caption(panel), wide)]
-        return [line for line in lines if line]
+    def _heading(self, panel: P) -> str:
+        texts = (panel.stamp, panel.title, self.caption(panel))
+        return "\n".join(line for text in texts for line in wrap(text, _TITLE_WIDTH))
 
 
 def whole(ranking: Ranking) -> list[Standing]:
@@ -165,9 +156,9 @@ def whole(ranking: Ranking) -> list[Standing]:
     return found or list(ranking.standings)
 
 
-def lines(label: str, width: int = 26, most: int = 2) -> str:
-    """Return a name in at most ``most`` lines of ``width`` characters, cut with an ellipsis."""
-    found = wrap(label, width, max_lines=most, placeholder="…")
+def lines(label: str, width: int = 26) -> str:
+    """Return a name in at most two lines of ``width`` characters, cut with an ellipsis."""
+    found = wrap(label, width, max_lines=2, placeholder="…")
     return "\n".join(found) or label
 
 

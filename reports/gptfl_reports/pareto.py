@@ -143,7 +143,8 @@ def _draw(canvas: Canvas, panel: ParetoPanel) -> None:
     axis = canvas.axes(0.6, _AXES_WIDTH, 0.5, high)
     scale = _Scale.of(panel.points)
     axis.set_xlim(0, _AXES_WIDTH)
-    axis.set_ylim(0, 1)
+    gap = _name_height(panel) / high
+    axis.set_ylim(-0.8 * gap, 1)
     sent = scale.ticks_sent()
     axis.set_xticks([scale.x(tick) for tick in sent], [units.power(tick, "B") for tick in sent])
     values = scale.ticks_value(0.32 / high)
@@ -163,7 +164,7 @@ def _draw(canvas: Canvas, panel: ParetoPanel) -> None:
         linewidth=1.0,
         zorder=1.5,
     )
-    for group in grouped(marks, _NAMES_WIDTH, _name_height(panel) / high):
+    for group in grouped(marks, _NAMES_WIDTH, gap):
         for mark in group:
             _draw_mark(axis, mark)
 

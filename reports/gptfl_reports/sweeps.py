@@ -11,9 +11,19 @@ from dataclasses import dataclass
 from gptfl_bench.records import Cell, RunRecord
 from gptfl_reports import units
 from gptfl_reports.leaderboard import Leaderboard
+from gptfl_reports.panels import whole
 from gptfl_reports.spread import Spread, spread
 from gptfl_reports.tables import QUICK, csv_text
-from gptfl_reports.tasks import data_title, differences, flat, metric_words, settings, sharing
+from gptfl_reports.tasks import (
+    LOCAL_BUDGET,
+    data_title,
+    differences,
+    flat,
+    metric_words,
+    plan_of,
+    settings,
+    sharing,
+)
 
 
 @dataclass(frozen=True)
@@ -69,9 +79,9 @@ class SweepPanel:
 
 def panels(board: Leaderboard) -> tuple[SweepPanel, ...]:
     """Return what was varied, where a method has two or more values of it."""
-    cells = [cell for ranking in board.rankings for cell in ranking.task.cells]
-    finished = [cell for cell in cells if cell.ending.status == "finished" and cell.evaluations]
-    return tuple(panel for sweep in SWEEPS for panel in _panels(finished, sweep))
+    entrants = [standing.entrant for ranking in board.rankings for standing in whole(ranking)]
+    cells = [cell for entrant in entrants for cell in entrant.finished if cell.evaluations]
+    return tuple(panel for sweep in SWEEPS for panel in _panels(cells, sweep))
 
 
 def sweeps_csv(drawn: Sequence[SweepPanel]) -> str:
@@ -142,10 +152,11 @@ def _lines(cells: Iterable[Cell], sweep: Sweep) -> tuple[SweepLine, ...]:
     for method in sorted({members[0].record["method"] for members, _ in kept}):
         own = [(m, dots) for m, dots in kept if m[0].record["method"] == method]
         apart = differences([_others(members[0].record, sweep) for members, _ in own])
-        lines += [
-            SweepLine(f"{method} ({text})" if text else method, dots)
-            for text, (_, dots) in zip(apart, own, strict=True)
-        ]
+        for text, (members, dots) in zip(apart, own, strict=True):
+            label = f"{method} ({text})" if text else method
+            if apart.count(text) > 1:
+                label = f"{method} (run {members[0].record['run_id']})"
+            lines.append(SweepLine(label, dots))
     return tuple(lines)
 
 
@@ -183,7 +194,7 @@ def _others(record: RunRecord, sweep: Sweep) -> dict[str, str]:
 
 def _task_key(record: RunRecord, sweep: Sweep) -> str:
     """Return what must be equal in all lines of a panel, as in a task of the leaderboard."""
-    data, preset = record["dataset"], record["preset"]
+    data, preset, plan = record["dataset"], record["preset"], plan_of(record)
     return json.dumps(
         [
             [data[key] for key in ("name", "version", "note", "evaluated_on", "sha256")],
@@ -191,6 +202,7 @@ def _task_key(record: RunRecord, sweep: Sweep) -> str:
             [record["model"][key] for key in ("name", "parameters", "buffers")],
             [record["rounds"], record["num_clients"]],
             "" if sweep.setting == "cohort_size" else record["cohort_size"],
+            [plan.get(key) for key in LOCAL_BUDGET],
             [record["metric"], preset["name"], preset["quick"]],
         ]
     )

@@ -14,7 +14,7 @@ from gptfl_reports.tables import QUICK
 
 _NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search", "quality"}
 """Parts of a resolved configuration that may differ between cells of one entrant."""
-_LOCAL_BUDGET = ("epochs", "steps", "batch_size")
+LOCAL_BUDGET = ("epochs", "steps", "batch_size")
 """Parts of the local plan that are budget, not tuning: a comparison must hold them equal."""
 
 
@@ -162,7 +162,7 @@ def _task_key(record: RunRecord) -> str:
             sharing(record),
             [model["name"], model["parameters"], model["buffers"]],
             [record["rounds"], record["num_clients"], record["cohort_size"]],
-            [plan.get(key) for key in _LOCAL_BUDGET],
+            [plan.get(key) for key in LOCAL_BUDGET],
             [record["metric"], record["target"]],
             [record["preset"]["name"], record["preset"]["quick"]],
         ]

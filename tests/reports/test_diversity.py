@@ -57,9 +57,20 @@ def test_running_means_by_hand() -> None:
     assert diversity.smoothed(values, reach=9) == (2.5,) * 4
 
 
+@pytest.mark.parametrize(("rounds", "reach"), [(1, 0), (30, 3), (100, 5), (500, 5)])
+def test_short_runs_are_smoothed_less(
+    make_cell: MakeCell, board: Callable[[], Leaderboard], rounds: int, reach: int
+) -> None:
+    differs(make_cell("fedavg", 0, [0.1, 0.2], rounds=rounds), [0.5])
+    (panel,) = diversity.panels(board())
+    assert panel.reach == reach
+    (shown,) = diversity.for_page(board())
+    assert ("too few rounds" in shown.caption) == (reach == 0)
+
+
 @given(st.dictionaries(st.integers(1, 40), st.floats(0, 10), min_size=1))
 def test_a_running_mean_stays_within_its_values(values: dict[int, float]) -> None:
-    found = diversity.smoothed(values)
+    found = diversity.smoothed(values, reach=5)
     assert len(found) == len(values)
     assert min(values.values()) - 1e-9 <= min(found)
     assert max(found) <= max(values.values()) + 1e-9

@@ -109,6 +109,20 @@ def test_the_amount_of_synthetic_data_shows_the_start_too(
     assert panel.title == ranking.task.title
 
 
+def test_repeated_runs_of_a_seed_are_lines_of_their_own(
+    asks: Callable[..., Path], make_cell: MakeCell, board: Callable[[], Leaderboard]
+) -> None:
+    for cohort in (1, 2):
+        asks("moon", cohort, 0, 0.4)
+        asks("moon-ablated", cohort, 0, 0.3)
+        config = {"cohort_size": cohort, "seed": 0, "plan": PLAN}
+        again = f"again-{cohort}"
+        make_cell("moon", 0, [0.8, 0.8], run_id=again, cohort_size=cohort, config=config)
+    (panel,) = sweeps.panels(board())
+    found = {line.label: [dot.end.mean for dot in line.dots] for line in panel.lines}
+    assert found == {"moon (run again-1)": [0.8, 0.8], "moon (run moon-1-0-0.1)": [0.4, 0.4]}
+
+
 def test_unfinished_cells_are_no_points(
     asks: Callable[..., Path], make_cell: MakeCell, board: Callable[[], Leaderboard]
 ) -> None:
