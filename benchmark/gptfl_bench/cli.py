@@ -219,12 +219,16 @@ def _command() -> str:
 def _arrange_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="run folder")
     parser.add_argument("--out", type=Path, metavar="DIR2", help="where to (default: DIR/report)")
+    parser.add_argument(
+        "--baseline", default="fedavg", metavar="M", help="compare with this (default: fedavg)"
+    )
 
 
 def _report(options: argparse.Namespace) -> int:
     from gptfl_reports.report import write_report
 
-    for path in write_report(options.folder, options.out or options.folder / "report"):
+    out = options.out or options.folder / "report"
+    for path in write_report(options.folder, out, options.baseline):
         print(path)
     return OK
 

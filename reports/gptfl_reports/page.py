@@ -84,6 +84,7 @@ def page(
     held: Mapping[str, Holdings],
     looked: Sequence[Described],
     back: str | None = None,
+    baseline: str = "fedavg",
 ) -> str:
     """Return the page.
 
@@ -95,6 +96,7 @@ def page(
         looked: How good synthetic data are.
         back: The way from the page to the run folder, such as ``../``; None if the page is not
             within it, and then does not link to records.
+        baseline: The method that all others are compared with.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -110,6 +112,8 @@ def page(
     script = _template_text("page.js")
     return environment.get_template("page.html.j2").render(
         name=name,
+        rebuild=f"gptfl-bench report {name}"
+        + (f" --baseline {baseline}" if baseline != "fedavg" else ""),
         policy=_policy(script),
         style=_markup(_template_text("page.css")),
         script=_markup(script),

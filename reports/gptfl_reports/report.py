@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gptfl_bench.errors import unknown
 from gptfl_bench.records import read_cells
 from gptfl_reports import (
     communication,
@@ -25,7 +26,7 @@ from gptfl_reports.secrecy import secrecy_csv, secrecy_markdown
 from gptfl_reports.table1 import observed, table1_csv, table1_markdown
 
 
-def write_report(run_folder: Path, out: Path) -> list[Path]:
+def write_report(run_folder: Path, out: Path, baseline: str = "fedavg") -> list[Path]:
     """Write the report of a run folder and return the files written.
 
     All files are made before the first is written, and each is replaced whole. The same records
@@ -34,13 +35,17 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
     Args:
         run_folder: The folder that holds the cells.
         out: Where to; made if missing.
+        baseline: The method that all others are compared with.
 
     Raises:
-        UsageError: If there is no cell, a cell, a partition or a description of synthetic data is
-            damaged, or ``out`` can't be written to.
+        UsageError: If there is no cell, or none of another baseline, a cell, a partition or a
+            description of synthetic data is damaged, or ``out`` can't be written to.
     """
     cells = read_cells(run_folder)
-    board = leaderboard(cells)
+    known = {cell.record["method"] for cell in cells}
+    if baseline != "fedavg" and baseline not in known:
+        raise unknown("baseline", baseline, known)
+    board = leaderboard(cells, baseline)
     drawn = curves.panels(board)
     trained = overfitting.pretrainings(board)
     held = holdings.read_all(run_folder, cells)
@@ -65,7 +70,7 @@ def write_report(run_folder: Path, out: Path) -> list[Path]:
         "synthetic.md": synthetic.synthetic_markdown(looked),
         "synthetic.csv": synthetic.synthetic_csv(looked) if looked else "",
         "index.html": page(
-            board, cells, run_folder.resolve().name, held, looked, _back(run_folder, out)
+            board, cells, run_folder.resolve().name, held, looked, _back(run_folder, out), baseline
         ),
     }
     files = {name: text.encode() for name, text in texts.items()}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from gptfl_bench.cli import main
 from gptfl_bench.records import read_cells
 from gptfl_reports.comparison import (
     comparison_csv,
@@ -182,3 +183,20 @@ def test_few_tasks_have_ranks_and_no_test(
     lines = list(csv.DictReader(written["ranks.csv"].open()))
     assert [line["method"] for line in lines] == ["a", "b", "e", "c"]
     assert lines[0]["rank_tested"] == ""
+
+
+def test_the_command_compares_with_any_method(
+    make_cell: MakeCell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (0, 1):
+        make_cell("fedavg", seed, [0.1, 0.5])
+        make_cell("moon", seed, [0.1, 0.7])
+    out = ["--out", str(tmp_path / "report"), "--baseline"]
+    assert main(["report", str(tmp_path / "run"), *out, "mon"]) == 2
+    assert "did you mean moon?" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
+    assert main(["report", str(tmp_path / "run"), *out, "moon"]) == 0
+    (row,) = csv.DictReader((tmp_path / "report" / "comparison.csv").read_text().splitlines())
+    assert (row["method"], row["baseline"]) == ("fedavg", "moon")
+    assert float(row["mean"]) == pytest.approx(-0.1)
+    assert "report run --baseline moon" in (tmp_path / "report" / "index.html").read_text()
