@@ -29,6 +29,7 @@ from gptfl_bench.events import (
 from gptfl_bench.groups import Groups
 from gptfl_bench.method import Need
 from gptfl_bench.origin import refuse_own_data
+from gptfl_bench.pictures import write_pictures
 from gptfl_bench.profile import profile
 from gptfl_bench.progress import Progress, Silent
 from gptfl_bench.quality import check, write_quality
@@ -155,6 +156,9 @@ def _rounds(
             _evaluate(spec, world, server, state, log)
         _store(path, server.round, state, server, log)
         progress.stage("rounds", server.round, rounds)
+    trained = spec.method.pictures(state)
+    if trained:
+        write_pictures(folder, trained, world.task.label_names)
 
 
 def _look_at_synthetic(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from torch import Tensor, nn
 
 from gptfl_bench.errors import UsageError
-from gptfl_bench.groups import Groups
+from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.registry import Registry
 
 if TYPE_CHECKING:
@@ -97,6 +97,13 @@ class Method(ABC):
     def architectures(self) -> tuple[str, ...]:
         """Return the registered networks that clients train in place of the task's own."""
         return ()
+
+    def pictures(self, state: Groups) -> Tree:
+        """Return images that the method trained itself, to look at; nothing by default.
+
+        As ``x`` (N, channels, H, W), of any range, and their classes ``labels`` (N,).
+        """
+        return {}
 
     def weightings(self) -> tuple["Weighting", ...]:
         """Return how the sums over clients that :meth:`aggregate` asks for are weighted.

@@ -19,6 +19,7 @@ from gptfl_bench.typed import build
 SCHEMA = 1
 FOLDER = "synthetic"
 QUALITY = "quality.json"
+PICTURES, NAMES = "pictures", "classes.json"
 SHOWN, HEARD = 8, 2
 """Most samples of a class on its strip, and most that can be played."""
 
@@ -170,6 +171,34 @@ def read_looks(run_folder: Path) -> list[Looks]:
     return list(_read_all(run_folder / FOLDER, run_folder.resolve()))
 
 
+def read_pictures(cell_folder: Path) -> dict[str, bytes]:
+    """Return the images that a cell's method trained: PNG strips by class name; none without any.
+
+    Raises:
+        UsageError: If a file is damaged, too large, or outside the cell's folder.
+    """
+    folder, root = cell_folder / PICTURES, cell_folder.resolve()
+    if not (folder / NAMES).exists():
+        return {}
+    strips: dict[str, bytes] = {}
+    left = _LARGEST_SHEET
+    try:
+        names = json.loads(_bytes(folder / NAMES, root, _LARGEST_JSON))
+        if not isinstance(names, list):
+            raise ValueError(f"{NAMES} holds no list")
+        for number, name in enumerate(names):
+            path = folder / strip_name(number)
+            if path.exists():
+                strips[str(name)] = content = _checked(path, root, left)
+                left -= len(content)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"the images in {folder} can't be read ({error}); remove the folder and run the cell "
+            "again with --force."
+        ) from error
+    return strips
+
+
 def _read_all(parent: Path, root: Path) -> Iterator[Looks]:
     for path in sorted(parent.glob(f"*/{QUALITY}")):
         if not _NAME.fullmatch(path.parent.name):
@@ -190,12 +219,18 @@ def _sheet(folder: Path, root: Path, quality: Quality) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     left = _LARGEST_SHEET
     for name in sheet_names(quality):
-        files[name] = content = _bytes(folder / name, root, left)
-        begin, ninth = _MAGIC[folder.joinpath(name).suffix]
-        if not content.startswith(begin) or content[8 : 8 + len(ninth)] != ninth:
-            raise ValueError(f"{name} is no {name[-3:].upper()} file")
+        files[name] = content = _checked(folder / name, root, left)
         left -= len(content)
     return files
+
+
+def _checked(path: Path, root: Path, most: int) -> bytes:
+    """Return a picture or clip that begins as its name says."""
+    content = _bytes(path, root, most)
+    begin, ninth = _MAGIC[path.suffix]
+    if not content.startswith(begin) or content[8 : 8 + len(ninth)] != ninth:
+        raise ValueError(f"{path.name} is no {path.suffix[1:].upper()} file")
+    return content
 
 
 def _bytes(path: Path, root: Path, most: int) -> bytes:

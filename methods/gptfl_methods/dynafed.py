@@ -29,7 +29,7 @@ from gptfl_bench.cohort import Cohort
 from gptfl_bench.distill import distill
 from gptfl_bench.errors import Refusal
 from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
+from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.matching import Matching
 from gptfl_bench.method import Generates, Need, methods
 from gptfl_bench.packing import Weighting
@@ -116,6 +116,12 @@ class DynaFed(FedAvg):
         # It has served; in the state it would be stored after every round.
         spent = g.combine(lambda past: past[:0], trajectory)
         return {**averaged, "trajectory": spent, "synthetic": synthetic}
+
+    def pictures(self, state: Groups) -> Tree:
+        """Return the images of the synthetic set, once they have been trained."""
+        trained = not len(next(iter(state["trajectory"].values())))
+        made = state["synthetic"]
+        return {"x": made["x"], "labels": made["y"].argmax(1)} if trained else {}
 
     def _finetuned(self, averaged: Groups, server: Server) -> Groups:
         """Return weights and buffers after training on the synthetic set."""

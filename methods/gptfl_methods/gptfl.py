@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from gptfl_bench.cohort import Cohort
 from gptfl_bench.federation import Client
 from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
+from gptfl_bench.groups import Groups, Tree
 from gptfl_bench.method import Generates, Method, Need, methods
 from gptfl_bench.packing import Weighting
 from gptfl_bench.pretraining import EarlyStop
@@ -73,6 +73,10 @@ class GptFl(Method):
     def network(self, template: nn.Module) -> nn.Module:
         """As the wrapped method."""
         return self.inner.network(template)
+
+    def pictures(self, state: Groups) -> Tree:
+        """As the wrapped method."""
+        return self.inner.pictures(state)
 
     def weightings(self) -> tuple[Weighting, ...]:
         """As the wrapped method."""

@@ -30,6 +30,7 @@ from gptfl_reports.synthetic import Described, Strip, class_table, quality_table
 from gptfl_reports.table1 import observed, table1
 from gptfl_reports.tables import Table
 from gptfl_reports.tasks import data_title, sharing
+from gptfl_reports.trained_pictures import trained_pictures
 
 _DRAWN = 3
 """Tasks up to which a page has all figures."""
@@ -127,6 +128,7 @@ def page(
         ranks=ranks_table(board),
         holdings=holdings_table(list(held.values())),
         drawings=_drawings(held),
+        trained=trained_pictures(cells),
         sweeps=[
             _shown(one, f"sweeps-{n}", "Value against clients a round or amount of synthetic data")
             for n, one in enumerate(sweeps_figure.for_page(board))

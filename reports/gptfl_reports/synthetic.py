@@ -201,21 +201,24 @@ def strips(described: Described) -> tuple[Strip, ...]:
     found = []
     for number, own in enumerate(looks.quality.classes):
         if own.shown:
-            picture = looks.files[strip_name(number)]
-            # A PNG file begins with its size.
-            width, height = struct.unpack(">II", picture[16:24].rjust(8, b"\0"))
-            clips = clip_names(number, own.heard)
-            found.append(
-                Strip(
-                    own.name,
-                    own.shown,
-                    _address("image/png", picture),
-                    width,
-                    height,
-                    tuple(_address("audio/wav", looks.files[name]) for name in clips),
-                )
-            )
+            clips = [looks.files[name] for name in clip_names(number, own.heard)]
+            found.append(strip(own.name, own.shown, looks.files[strip_name(number)], clips))
     return tuple(found)
+
+
+def strip(name: str, count: int, picture: bytes, clips: Sequence[bytes] = ()) -> Strip:
+    """Return a strip for a page.
+
+    Args:
+        name: The class.
+        count: Samples on it; 0 if that is not known.
+        picture: A PNG file.
+        clips: WAV files.
+    """
+    # A PNG file begins with its size.
+    width, height = struct.unpack(">II", picture[16:24].rjust(8, b"\0"))
+    addresses = tuple(_address("audio/wav", clip) for clip in clips)
+    return Strip(name, count, _address("image/png", picture), width, height, addresses)
 
 
 def _address(kind: str, content: bytes) -> str:

@@ -275,3 +275,12 @@ def test_augmentations_do_what_they_are_called() -> None:
         moved = Augmentation(("crop",))(x, torch_rng(n))[0, 0]
         shifts = {(i, j): x[0, 0].roll((i, j), (0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1)}
         assert any(torch.allclose(moved[1:7, 1:7], s[1:7, 1:7], atol=1e-3) for s in shifts.values())
+
+
+def test_its_images_are_kept_once_they_are_trained(run_cell: RunCell) -> None:
+    """The paper's Figure 6 shows them; a class is what an image's trained label says most."""
+    assert not (run_cell(METHOD, rounds=1).cell.folder / "pictures").exists()
+    outcome = run_cell(METHOD, rounds=2)
+    classes = sorted(set(outcome.state["synthetic"]["y"].argmax(1).tolist()))
+    kept = sorted(path.name for path in (outcome.cell.folder / "pictures").iterdir())
+    assert kept == [*(f"{number:03}.png" for number in classes), "classes.json"]
