@@ -123,7 +123,10 @@ def _entries(standing: Standing, base: str) -> dict[str, Entry]:
         "method": Entry(s.entrant.label, strong=best),
         "seeds": Entry(f"{s.n} of {len(s.entrant.cells)}", order=s.n),
         "mean_last": replace(
-            _value(s.mean_last), strong=best, mark="†" if s.mark == "tied" else ""
+            _value(s.mean_last),
+            strong=best,
+            mark="†" if s.mark == "tied" else "",
+            second=s.second,
         ),
         "last": _value(s.last),
         "best": _value(s.best),
@@ -184,7 +187,8 @@ def _rules(ranking: Ranking) -> tuple[str, ...]:
         f"spread. Ranked by the mean of the last {LAST_EVALUATIONS} evaluations; best is the "
         "highest of any round on the evaluation data; start is round 0.",
         "Bold: highest mean among methods whose every seed finished; †: within one standard "
-        "deviation of it (equal to it where it has one seed).",
+        "deviation of it (equal to it where it has one seed); underlined in LaTeX and on the page: "
+        "second.",
         "Down and up: bytes (scalars) of the whole cohort in all rounds, mean over seeds, "
         "kB = 1000 B. Time: mean work of one cell. Server saw clients: whether it read single "
         "replies, as observed, not as declared.",

@@ -38,6 +38,7 @@ class Standing:
         versus: Difference of ``mean_last`` from the baseline, paired by seed and partition; None
             for the baseline, or where no seed has both.
         mark: ``best``, ``tied`` with it, or nothing.
+        second: Whether it is the next below the best.
     """
 
     entrant: Entrant
@@ -59,6 +60,7 @@ class Standing:
     server_saw_clients: bool | None
     versus: Spread | None
     mark: str = ""
+    second: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,19 @@ def by_seed(
 
 
 def _marked(standings: Sequence[Standing]) -> tuple[Standing, ...]:
-    """Mark the best row and those within its spread, among rows whose every cell finished."""
+    """Mark the best rows and those within its spread, among rows whose every cell finished."""
     whole = [s for s in standings if s.mean_last and s.n == len(s.entrant.cells)]
     if not whole or whole[0].mean_last is None:
         return tuple(standings)
     best = whole[0]
     floor = whole[0].mean_last.mean - (whole[0].mean_last.sd or 0.0)
     tied = [s for s in whole[1:] if s.mean_last and s.mean_last.mean >= floor]
+    second = whole[1] if len(whole) > 1 else None
     return tuple(
-        replace(s, mark="best" if s is best else "tied" if s in tied else "") for s in standings
+        replace(
+            s,
+            mark="best" if s is best else "tied" if s in tied else "",
+            second=s is second,
+        )
+        for s in standings
     )

@@ -23,6 +23,7 @@ class Entry:
         detail: What is written smaller behind or below it.
         strong: Whether it is set in bold.
         mark: A sign after the text that the table's notes explain.
+        second: Whether it is underlined, where that can be shown.
         order: The number behind the text, by which the page sorts; None where it has none.
     """
 
@@ -30,6 +31,7 @@ class Entry:
     detail: str = ""
     strong: bool = False
     mark: str = ""
+    second: bool = False
     order: float | None = None
 
 
@@ -140,6 +142,7 @@ def latex(table: Table) -> str:
     def text(entry: Entry) -> str:
         body = latex_text(entry.text)
         body = rf"\textbf{{{body}}}" if entry.strong else body
+        body = rf"\underline{{{body}}}" if entry.second else body
         detail = f" ({latex_text(entry.detail)})" if entry.detail else ""
         return f"{body}{latex_text(entry.mark)}{detail}"
 
