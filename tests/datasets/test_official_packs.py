@@ -26,6 +26,7 @@ def load(packs: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory)
     return read
 
 
+@pytest.mark.slow
 def test_cifar10_has_its_60000_images_in_official_order(load: Load) -> None:
     task = load("cifar10", "cifar10_jpeg")
     assert (len(task.train), len(task.test)) == (50_000, 10_000)
@@ -49,6 +50,7 @@ def test_lossless_images_match_their_jpeg_partners_by_index_and_label(load: Load
     assert "not the official files" in exact.note
 
 
+@pytest.mark.slow
 def test_flowers102_has_its_official_split(load: Load) -> None:
     task = load("flowers102", "flowers102", size=28)
     assert (len(task.train), len(task.test)) == (1020, 6149)
@@ -61,6 +63,7 @@ def test_flowers102_has_its_official_split(load: Load) -> None:
     assert torch.equal(both.train.x[:1020], task.train.x)
 
 
+@pytest.mark.slow
 def test_speech_commands_keeps_speakers_apart(load: Load, packs: Callable[[str], Path]) -> None:
     task = load("speech_commands", "speech_commands")
     assert len(task.train) + len(task.test) == 4482

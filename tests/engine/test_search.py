@@ -55,11 +55,10 @@ def test_shipped_grids_are_fair_and_their_settings_exist(dataset: str) -> None:
     grid = search.read_grid(dataset)
     assert grid.trials >= 4
     for arm in grid.arms:
-        points = list(grid.points(arm))
         # All points of an arm set the same keys.
-        for point in (points[0], points[-1]):
-            config = load(dataset, "default", [f"{key}={value}" for key, value in point.items()])
-            config.method(arm)
+        point = list(grid.points(arm))[-1]
+        config = load(dataset, "default", [f"{key}={value}" for key, value in point.items()])
+        config.method(arm)
 
 
 def test_trials_are_scored_on_held_out_training_samples(tmp_path: Path) -> None:
