@@ -161,7 +161,8 @@ class Sketch:
                 cells[repetition, cell, column] = 1
         # What noise made negative wrapped round.
         values = (self.values[:, :, 0] + FIELD // 2) % FIELD - FIELD // 2
-        system = cells.reshape(-1, len(listed))
+        # An overfull table may list no name at all, so that no size can be left open.
+        system = cells.reshape(values.size, len(listed))
         counts = np.linalg.lstsq(system, values.reshape(-1).astype(float), rcond=None)[0]
         return dict(zip(listed, np.rint(counts).astype(int).tolist(), strict=True))
 

@@ -1,4 +1,4 @@
-"""Settings of secure aggregation, which clients get lost under it, and what a round came to."""
+"""Settings of secure aggregation, and which clients get lost under it."""
 
 import re
 from collections.abc import Sequence

@@ -178,6 +178,19 @@ def test_noise_is_logged_and_reaches_the_method(build: Build, tiny_task: Task) -
     assert log == [LabelsDiscovered(6, {"cat": 5, "dog": 5, "eel": 5}, 0, 0, 300.0)]
 
 
+def test_an_overfull_table_with_noise_is_sent_again_though_it_lists_no_name(
+    build: Build, tiny_task: Task
+) -> None:
+    """One cell a repetition is enough for nobody; counting no names must not be an error."""
+    settings = LabelSettings(epsilon=500.0)
+    assert Sketch.of([], settings).counted([]) == {}
+    task = many(tiny_task)
+    server, log = build(task)
+    crowded = LabelSettings(capacity=1, epsilon=500.0, most_labels=30)
+    assert discover_labels(server.federation, crowded, server.log) == sorted(task.label_names)
+    assert len(log) > 1
+
+
 @pytest.mark.parametrize(
     "values", [{"k_anonymity": 0}, {"epsilon": 0.0}, {"most_labels": 0}, {"capacity": 0}]
 )
