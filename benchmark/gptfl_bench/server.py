@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gptfl_bench.artifacts import Artifacts, digest
 from gptfl_bench.channel import Channel
+from gptfl_bench.errors import Refusal
 from gptfl_bench.events import Event, Pretrained
 from gptfl_bench.federation import Federation
 from gptfl_bench.fit import Plan
@@ -96,7 +97,16 @@ class Server:
         return self._label_names
 
     def synthetic(self, labels: Sequence[str]) -> tuple[Samples, str]:
-        """Return synthetic samples of ``labels`` and the hash of what they are, and log them."""
+        """Return synthetic samples of ``labels`` and the hash of what they are, and log them.
+
+        Raises:
+            Refusal: If there is no label, or the generator can't make the task's modality.
+        """
+        if not labels:
+            raise Refusal(
+                "label discovery told no name, so there is nothing to generate; set "
+                "labels.k_anonymity lower."
+            )
         made = self.synthetic_set = self.synthetic_source(labels)
         self.log(made.ready)
         task = self.synthetic_source.task

@@ -132,6 +132,13 @@ def test_names_of_few_clients_are_withheld(build: Build, tiny_task: Task) -> Non
     assert log[1] == LabelsDiscovered(6, {}, 0, withheld=3)
 
 
+def test_a_method_without_any_name_to_generate_is_refused(run_cell: Callable[..., Any]) -> None:
+    method = GptFl(inner=FedAvg(plan=Plan(batch_size=4)), pretrain=Plan(epochs=1))
+    refused = run_cell(method, labels=LabelSettings(k_anonymity=6))
+    assert refused.cell.ending.status == "refused"
+    assert "set labels.k_anonymity lower" in refused.cell.ending.reason
+
+
 def test_noisy_counts_are_discrete_laplace_around_the_true_ones() -> None:
     """Of 300 rounds of 20 clients: unbiased, and each cell's noise has the stated variance.
 
