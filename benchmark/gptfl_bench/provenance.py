@@ -1,7 +1,5 @@
 """Where and by what a result was made: versions, commit, machine, source of the method."""
 
-import hashlib
-import inspect
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +9,8 @@ import torch
 
 from gptfl_bench import __version__
 from gptfl_bench.method import Method
+from gptfl_bench.method_sources import SAME_AS
+from gptfl_bench.sources import source_sha256
 
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scikit-learn")
 
@@ -54,8 +54,5 @@ def machine(device: torch.device) -> str:
 def method_source(method: Method) -> tuple[str, str]:
     """Return the module of a method's class and the SHA-256 of its source, empty if unreadable."""
     kind = type(method)
-    try:
-        source = inspect.getsource(inspect.getmodule(kind) or kind)
-    except (OSError, TypeError):
-        return kind.__module__, ""
-    return kind.__module__, hashlib.sha256(source.encode()).hexdigest()
+    sha256 = source_sha256(kind, Method)
+    return kind.__module__, SAME_AS.get(sha256, sha256)

@@ -90,10 +90,12 @@ class Espeak:
 
     Attributes:
         seconds: Length of a clip.
+        VERSION: Names the rules here in cells' names; new whenever a clip changes.
     """
 
     seconds: float = 1.0
 
+    VERSION: ClassVar[str] = "3da7efeace73193566b0369d0508ed59c2e53cb6965d50efb66b2b7c53664261"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"speech"})
 
     def __post_init__(self) -> None:
@@ -102,7 +104,7 @@ class Espeak:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over settings, version, library, its data and this file.
+        """SHA-256 over settings, version, library, its data and the rules here.
 
         Raises:
             UsageError: If the library is not installed.
@@ -111,8 +113,8 @@ class Espeak:
         # Of the dictionaries only the English one matters.
         used = [*data.glob("phon*"), data / "intonations", data / "en_dict"]
         used += [*(data / "lang/gmw").glob("en*"), *(data / _VARIANTS).iterdir()]
-        files = (Path(__file__), library, *sorted(used))
-        return fingerprint(("espeakng-loader",), files, self.seconds)
+        files = (library, *sorted(used))
+        return fingerprint(("espeakng-loader",), self.VERSION, files, self.seconds)
 
     @cached_property
     def variants(self) -> Sequence[str]:
