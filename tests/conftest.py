@@ -19,22 +19,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gptfl_bench import loop
-from gptfl_bench.artifacts import Artifacts
-from gptfl_bench.assemble import build_server, build_world
-from gptfl_bench.checkpoint import Checkpoint, ClientStore
-from gptfl_bench.events import Event
-from gptfl_bench.generator import Modality, Prompt, Sample, generators
-from gptfl_bench.groups import Groups
-from gptfl_bench.judging import QualitySettings
-from gptfl_bench.method import Method, methods
-from gptfl_bench.progress import Progress, Silent
-from gptfl_bench.records import Cell
-from gptfl_bench.server import Server
-from gptfl_bench.settings import PartitionSettings, Settings
-from gptfl_bench.spec import CellSpec
-from gptfl_bench.synthetic import SyntheticSettings
-from gptfl_bench.task import Samples, Task
+from gptfl_bench.cells import rounds as loop
+from gptfl_bench.cells.checkpoint import Checkpoint
+from gptfl_bench.cells.settings import PartitionSettings, Settings
+from gptfl_bench.cells.spec import CellSpec
+from gptfl_bench.cells.world import build_server, build_world
+from gptfl_bench.core.cache import Artifacts
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.progress import Progress, Silent
+from gptfl_bench.engine.client_store import ClientStore
+from gptfl_bench.engine.method import Method, methods
+from gptfl_bench.engine.server import Server
+from gptfl_bench.quality.judging import QualitySettings
+from gptfl_bench.synthesis.generator import Modality, Prompt, Sample, generators
+from gptfl_bench.synthesis.source import SyntheticSettings
+from gptfl_bench.tasks.task import Samples, Task
+from gptfl_reports.records.cells import Cell
+from gptfl_reports.records.events import Event
 
 torch.set_num_threads(1)
 SIZES = (3, 5, 8, 11, 14, 19)

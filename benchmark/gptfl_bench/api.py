@@ -8,12 +8,13 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from gptfl_bench import experiment, launchers, records
-from gptfl_bench.access import Access, default_cache, default_data
-from gptfl_bench.errors import UsageError
-from gptfl_bench.launchers import Launcher
-from gptfl_bench.method import Method
-from gptfl_bench.task import Task
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.engine.method import Method
+from gptfl_bench.runs import experiment, launchers
+from gptfl_bench.runs.launchers import Launcher
+from gptfl_bench.tasks.access import Access, default_cache, default_data
+from gptfl_bench.tasks.task import Task
+from gptfl_reports.records.cells import read_cells
 
 
 def run(
@@ -87,7 +88,7 @@ def read(folder: str | Path) -> pd.DataFrame:
     Raises:
         UsageError: If the folder holds no cells, or a damaged one.
     """
-    return pd.DataFrame([cell.row() for cell in records.read_cells(Path(folder))])
+    return pd.DataFrame([cell.row() for cell in read_cells(Path(folder))])
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> list[str]:

@@ -14,8 +14,8 @@ from types import FrameType
 from typing import NoReturn
 
 from gptfl_bench import __version__
-from gptfl_bench.check_command import arrange_check, check
-from gptfl_bench.data_commands import (
+from gptfl_bench.commands.check import arrange_check, check
+from gptfl_bench.commands.data import (
     access_of,
     arrange_access,
     arrange_data,
@@ -23,10 +23,10 @@ from gptfl_bench.data_commands import (
     data,
     generate,
 )
-from gptfl_bench.errors import UsageError, unknown
-from gptfl_bench.labels_command import arrange_labels, labels
-from gptfl_bench.reproduce_command import arrange_reproduce, reproduce
-from gptfl_bench.results_command import arrange_results, results
+from gptfl_bench.commands.labels import arrange_labels, labels
+from gptfl_bench.commands.reproduce import arrange_reproduce, reproduce
+from gptfl_bench.commands.results import arrange_results, results
+from gptfl_bench.core.errors import UsageError, unknown
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -138,7 +138,9 @@ def _arrange_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from gptfl_bench import config, experiment, exports, launchers, progress
+    from gptfl_bench.core import progress
+    from gptfl_bench.runs import config, experiment, launchers
+    from gptfl_reports import exports
 
     if options.launcher not in launchers.LAUNCHERS:
         raise unknown("launcher", options.launcher, launchers.LAUNCHERS)
@@ -171,10 +173,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_leaderboard(folder: Path, run_ids: set[str]) -> None:
-    from gptfl_bench import records
-    from gptfl_reports.leaderboard import leaderboard, to_terminal
+    from gptfl_reports.records.cells import read_cells
+    from gptfl_reports.tables.leaderboard import leaderboard, to_terminal
 
-    cells = [cell for cell in records.read_cells(folder) if cell.record["run_id"] in run_ids]
+    cells = [cell for cell in read_cells(folder) if cell.record["run_id"] in run_ids]
     print(to_terminal(leaderboard(cells)), end="")
 
 
@@ -189,7 +191,8 @@ def _arrange_search(parser: argparse.ArgumentParser) -> None:
 
 
 def _search(options: argparse.Namespace) -> int:
-    from gptfl_bench import experiment, launchers, progress, search
+    from gptfl_bench.core import progress
+    from gptfl_bench.runs import experiment, launchers, search
 
     if options.launcher not in launchers.LAUNCHERS:
         raise unknown("launcher", options.launcher, launchers.LAUNCHERS)
@@ -241,8 +244,9 @@ def _arrange_list(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> int:
     if options.kind not in LISTS:
         raise unknown("list", options.kind, LISTS)
-    from gptfl_bench import listing
-    from gptfl_reports import table1, tables
+    from gptfl_bench.commands import listing
+    from gptfl_reports.tables import table as tables
+    from gptfl_reports.tables import table1
 
     if options.json:
         print(listing.as_json(options.kind, table1.published()))
@@ -259,7 +263,7 @@ def _arrange_nothing(parser: argparse.ArgumentParser) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from gptfl_bench import doctor
+    from gptfl_bench.commands import doctor
 
     for finding in doctor.examine():
         print(f"{'ok' if finding.works else '--'}  {finding.name:<16} {finding.text}")

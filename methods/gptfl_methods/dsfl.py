@@ -27,17 +27,17 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from gptfl_bench import groups as g
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.distill import distill, outputs
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import Need, methods
-from gptfl_bench.packing import Weighting
-from gptfl_bench.ranges import above_zero, at_least
-from gptfl_bench.server import Server
-from gptfl_bench.task import Samples
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.ranges import above_zero, at_least
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.method import Need, methods
+from gptfl_bench.engine.server import Server
+from gptfl_bench.secure.packing import Weighting
+from gptfl_bench.tasks.task import Samples
+from gptfl_bench.training.distill import distill, outputs
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 
 

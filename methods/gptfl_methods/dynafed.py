@@ -12,9 +12,9 @@ Dynamics", CVPR 2023, arXiv 2211.10878. With w_0 .. w_{L-1} the start and the fi
 Sent: as FedAvg; the server uses averages alone. X, Y and a stay in the state as ``synthetic``.
 
 Differs from the authors' code: 5 images a class and 150 outer steps by default, not 15 and 3,000,
-and no mirroring (see :class:`~gptfl_bench.matching.Matching`); snapshots are copies; a stays
-positive; clients start their optimizer afresh; buffers are averaged in A and move with the images
-in C. Up to round L - 1 this is FedAvg: of 100 rounds, a ``length`` of 10 leaves more to C.
+and no mirroring (see :class:`~gptfl_methods.parts.matching.Matching`); snapshots are copies; a
+stays positive; clients start their optimizer afresh; buffers are averaged in A and move with the
+images in C. Up to round L - 1 this is FedAvg: of 100 rounds, a ``length`` of 10 leaves more to C.
 """
 
 from collections.abc import Mapping
@@ -23,20 +23,20 @@ from typing import ClassVar
 
 import torch
 
-from gptfl_bench import groups as g
-from gptfl_bench.augment import Augmentation
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.distill import distill
-from gptfl_bench.errors import Refusal
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups, Tree
-from gptfl_bench.matching import Matching
-from gptfl_bench.method import Generates, Need, methods
-from gptfl_bench.packing import Weighting
-from gptfl_bench.ranges import above_zero, at_least
-from gptfl_bench.server import Server
-from gptfl_bench.task import Samples
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.errors import Refusal
+from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.core.ranges import above_zero, at_least
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.method import Generates, Need, methods
+from gptfl_bench.engine.server import Server
+from gptfl_bench.secure.packing import Weighting
+from gptfl_bench.tasks.task import Samples
+from gptfl_bench.training.distill import distill
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
+from gptfl_methods.parts.augment import Augmentation
+from gptfl_methods.parts.matching import Matching
 
 
 @methods.register(

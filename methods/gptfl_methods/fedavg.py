@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from gptfl_bench import groups as g
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import FitResult, Plan, cross_entropy
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import Method, methods
-from gptfl_bench.packing import Weighting
-from gptfl_bench.server import Server
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.method import Method, methods
+from gptfl_bench.engine.server import Server
+from gptfl_bench.secure.packing import Weighting
+from gptfl_bench.training.fit import FitResult, Plan, cross_entropy
 
 
 @methods.register(

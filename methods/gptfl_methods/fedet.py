@@ -24,18 +24,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptfl_bench import groups as g
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.distill import outputs
-from gptfl_bench.ensemble import consensus
-from gptfl_bench.errors import Refusal
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import Plan, fit
-from gptfl_bench.groups import Groups, Tree
-from gptfl_bench.method import Need, methods
-from gptfl_bench.ranges import at_least
-from gptfl_bench.server import Server
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.errors import Refusal
+from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.core.ranges import at_least
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.method import Need, methods
+from gptfl_bench.engine.server import Server
+from gptfl_bench.training.distill import outputs
+from gptfl_bench.training.fit import Plan, fit
 from gptfl_methods.fedavg import FedAvg
+from gptfl_methods.parts.consensus import consensus
 
 # Encoders bear their architecture's mark, heads none: the cohort's means are over who sent a name.
 _HEAD = "head."

@@ -27,19 +27,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gptfl_bench import groups as g
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.distill import distill
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import Generates, Need, methods
-from gptfl_bench.ranges import above_zero, at_least
-from gptfl_bench.server import Server
-from gptfl_bench.task import Samples
-from gptfl_methods._generators import diversity_loss, fresh, kept, restored, teachers
-from gptfl_methods._image_generator import ImageGenerator, sample_labels
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.ranges import above_zero, at_least
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.method import Generates, Need, methods
+from gptfl_bench.engine.server import Server
+from gptfl_bench.tasks.task import Samples
+from gptfl_bench.training.distill import distill
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
+from gptfl_methods.parts.image_generator import ImageGenerator, sample_labels
+from gptfl_methods.parts.server_generator import diversity_loss, fresh, kept, restored, teachers
 
 DECAY = 0.998
 """Factor a round on the generator's step size."""

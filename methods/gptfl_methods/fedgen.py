@@ -25,16 +25,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptfl_bench import groups as g
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.federation import Client
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import Generates, Need, methods
-from gptfl_bench.ranges import above_zero, at_least
-from gptfl_bench.server import Server
-from gptfl_methods._feature_generator import FeatureGenerator, no_moments, revived, train
-from gptfl_methods._generators import fresh, kept, teachers
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.ranges import above_zero, at_least
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.method import Generates, Need, methods
+from gptfl_bench.engine.server import Server
 from gptfl_methods.fedavg import FedAvg
+from gptfl_methods.parts.feature_generator import FeatureGenerator, no_moments, revived, train
+from gptfl_methods.parts.server_generator import fresh, kept, teachers
 
 DECAY = 0.98  # a round, of alpha, beta and the generator's step size
 

@@ -22,12 +22,12 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from gptfl_bench import groups as g
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import methods
-from gptfl_bench.ranges import above_zero
-from gptfl_bench.server import Server
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.ranges import above_zero
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.method import methods
+from gptfl_bench.engine.server import Server
 from gptfl_methods.fedavg import FedAvg
 
 

@@ -15,10 +15,10 @@ from typing import ClassVar
 
 from torch import nn
 
-from gptfl_bench.federation import Client
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import methods
-from gptfl_bench.ranges import at_least
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.ranges import at_least
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.method import methods
 from gptfl_methods.fedavg import FedAvg
 
 

@@ -18,14 +18,14 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups, Tree
-from gptfl_bench.method import Generates, Method, Need, methods
-from gptfl_bench.packing import Weighting
-from gptfl_bench.pretraining import EarlyStop
-from gptfl_bench.server import Server
+from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.method import Generates, Method, Need, methods
+from gptfl_bench.engine.server import Server
+from gptfl_bench.secure.packing import Weighting
+from gptfl_bench.training.central import EarlyStop
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 
 

@@ -26,13 +26,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptfl_bench import groups as g
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import FitResult
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import Need, methods
-from gptfl_bench.network import Network, has_features
-from gptfl_bench.ranges import above_zero, at_least
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.ranges import above_zero, at_least
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.method import Need, methods
+from gptfl_bench.models.network import Network, has_features
+from gptfl_bench.training.fit import FitResult
 from gptfl_methods.fedavg import FedAvg
 
 

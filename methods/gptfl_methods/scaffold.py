@@ -20,14 +20,14 @@ from typing import Literal
 import torch
 from torch import nn
 
-from gptfl_bench import groups as g
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.federation import Client
-from gptfl_bench.groups import Groups, Tree
-from gptfl_bench.method import methods
-from gptfl_bench.packing import Weighting
-from gptfl_bench.ranges import above_zero
-from gptfl_bench.server import Server
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.core.ranges import above_zero
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.method import methods
+from gptfl_bench.engine.server import Server
+from gptfl_bench.secure.packing import Weighting
 from gptfl_methods.fedavg import FedAvg
 
 

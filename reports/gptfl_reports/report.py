@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from gptfl_bench.errors import unknown
-from gptfl_bench.records import read_cells
-from gptfl_reports import (
+from gptfl_reports.figures import (
     communication,
     curves,
     diversity,
@@ -14,16 +12,18 @@ from gptfl_reports import (
     pareto,
     phases,
     sweeps_figure,
-    synthetic,
 )
-from gptfl_reports.ablations import ablations_csv, ablations_markdown
-from gptfl_reports.comparison import comparison_csv, comparison_markdown, ranks_csv
-from gptfl_reports.files import write_files
-from gptfl_reports.leaderboard import leaderboard, to_csv, to_latex, to_markdown
-from gptfl_reports.page import page
-from gptfl_reports.rounds import rounds_csv, rounds_markdown
-from gptfl_reports.secrecy import secrecy_csv, secrecy_markdown
-from gptfl_reports.table1 import observed, table1_csv, table1_markdown
+from gptfl_reports.page.page import page
+from gptfl_reports.records.cells import read_cells
+from gptfl_reports.records.errors import unknown
+from gptfl_reports.records.files import write_files
+from gptfl_reports.tables import synthetic
+from gptfl_reports.tables.ablations import ablations_csv, ablations_markdown
+from gptfl_reports.tables.comparison import comparison_csv, comparison_markdown, ranks_csv
+from gptfl_reports.tables.leaderboard import leaderboard, to_csv, to_latex, to_markdown
+from gptfl_reports.tables.rounds import rounds_csv, rounds_markdown
+from gptfl_reports.tables.secure import secrecy_csv, secrecy_markdown
+from gptfl_reports.tables.table1 import observed, table1_csv, table1_markdown
 
 
 def write_report(run_folder: Path, out: Path, baseline: str = "fedavg") -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gptfl_bench.cli import main
-from gptfl_datasets import cifar
+from gptfl_datasets.tasks import cifar
 
 NAME = "cifar-100-python.tar.gz"
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gptfl_bench.errors import UsageError
-from gptfl_bench.task import Task, tasks
-from gptfl_datasets import digits, mnist5k
-from gptfl_datasets.images import resized
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.tasks.task import Task, tasks
+from gptfl_datasets.preprocess.images import resized
+from gptfl_datasets.tasks import digits, mnist5k
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gptfl_bench import loaders
-from gptfl_bench.access import Access
-from gptfl_bench.task import Task
-from gptfl_datasets.speech_commands import COMMANDS, speaker
+from gptfl_bench.tasks import loaders
+from gptfl_bench.tasks.access import Access
+from gptfl_bench.tasks.task import Task
+from gptfl_datasets.tasks.speech_commands import COMMANDS, speaker
 
 Load = Callable[..., Task]
 
@@ -107,7 +107,7 @@ def test_features_are_finite_and_centred(load: Load) -> None:
 
 def test_a_second_load_decodes_nothing(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load("esc50", "esc50")
-    monkeypatch.setattr("gptfl_datasets.files.clips.decode", None)
+    monkeypatch.setattr("gptfl_datasets.preprocess.clips.decode", None)
     again = load("esc50", "esc50")
     assert again.fingerprint == first.fingerprint
     assert torch.equal(again.train.x, first.train.x)

@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from gptfl_bench import loaders
-from gptfl_bench.access import Access
-from gptfl_bench.errors import UsageError
-from gptfl_bench.task import Task
-from gptfl_datasets import cifar, esc50, flowers102, speech_commands
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.tasks import loaders
+from gptfl_bench.tasks.access import Access
+from gptfl_bench.tasks.task import Task
 from gptfl_datasets.files.class_folders import IMAGES, class_files
 from gptfl_datasets.files.find import Layout
 from gptfl_datasets.files.tree import open_tree
+from gptfl_datasets.tasks import cifar, esc50, flowers102, speech_commands
 
 Pack = Callable[[Path, Path, str], Path]
 Vouch = Callable[[Layout, Path], None]

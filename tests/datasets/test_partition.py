@@ -6,16 +6,16 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gptfl_bench.errors import UsageError
-from gptfl_bench.randomness import address_seed
-from gptfl_bench.task import Partition, partitions, tasks
-from gptfl_datasets.dirichlet import (
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.randomness import address_seed
+from gptfl_bench.tasks.task import Partition, partitions, tasks
+from gptfl_datasets.partitions.dirichlet import (
     dirichlet,
     dirichlet_balanced,
     dirichlet_prior,
     dirichlet_uncapped,
 )
-from gptfl_datasets.partition import group, iid
+from gptfl_datasets.partitions.natural import group, iid
 
 Labels = NDArray[np.int64]
 MakePartition = Callable[..., Partition]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from gptfl_bench.errors import UsageError
-from gptfl_bench.randomness import address_seed
-from gptfl_datasets.dirichlet import dirichlet_uncapped
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.randomness import address_seed
+from gptfl_datasets.partitions.dirichlet import dirichlet_uncapped
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -35,7 +35,7 @@ def test_uncapped_recipe_gives_the_counts_of_flowers_partitioner(
 
 
 def test_without_a_cap_sizes_are_more_skewed() -> None:
-    from gptfl_datasets.dirichlet import dirichlet
+    from gptfl_datasets.partitions.dirichlet import dirichlet
 
     labels = np.arange(5000) % 10
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gptfl_bench import groups as g
-from gptfl_bench.channel import Channel
+from gptfl_bench.core import groups as g
+from gptfl_bench.engine.channel import Channel
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from gptfl_bench.fit import Plan
-from gptfl_bench.network import models
-from gptfl_bench.networks import Networks
-from gptfl_bench.pretraining import EarlyStop
-from gptfl_bench.synthetic import SyntheticSettings
+from gptfl_bench.engine.networks import Networks
+from gptfl_bench.models.network import models
+from gptfl_bench.synthesis.source import SyntheticSettings
+from gptfl_bench.training.central import EarlyStop
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.gptfl import GptFl
 from gptfl_methods.scaffold import Scaffold

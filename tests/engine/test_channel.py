@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from gptfl_bench import groups as g
-from gptfl_bench.channel import ENVELOPE_BYTES, Channel
-from gptfl_bench.events import TrafficCounted
+from gptfl_bench.core import groups as g
+from gptfl_bench.engine.channel import ENVELOPE_BYTES, Channel
+from gptfl_reports.records.events import TrafficCounted
 
 
 def test_counts_by_hand() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import FitResult, Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.server import Server
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.server import Server
+from gptfl_bench.training.fit import FitResult, Plan
 
 MakeServer = Callable[..., Server]
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from gptfl_bench.fit import Plan, fit
-from gptfl_bench.groups import Groups
-from gptfl_bench.networks import Networks
-from gptfl_bench.server import Server
-from gptfl_bench.task import Samples
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.networks import Networks
+from gptfl_bench.engine.server import Server
+from gptfl_bench.tasks.task import Samples
+from gptfl_bench.training.fit import Plan, fit
 
 
 def test_nothing_of_a_visit_outlives_it(parabola: Callable[..., Server]) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gptfl_bench.networks import Networks
+from gptfl_bench.engine.networks import Networks
 
 
 class Recurrent(nn.Module):

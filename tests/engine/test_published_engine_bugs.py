@@ -8,13 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gptfl_bench import evaluate as evaluation
-from gptfl_bench import federation, fit, randomness
-from gptfl_bench.fit import Plan, cross_entropy
-from gptfl_bench.groups import Groups, Tree
-from gptfl_bench.networks import Networks
-from gptfl_bench.server import Server
-from gptfl_bench.task import Samples, Task
+from gptfl_bench.core import randomness
+from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.engine import federation
+from gptfl_bench.engine.networks import Networks
+from gptfl_bench.engine.server import Server
+from gptfl_bench.tasks.task import Samples, Task
+from gptfl_bench.training import evaluate as evaluation
+from gptfl_bench.training import fit
+from gptfl_bench.training.fit import Plan, cross_entropy
 from gptfl_methods.fedavg import FedAvg
 
 MakeServer = Callable[..., Server]
@@ -255,7 +257,7 @@ def test_a_short_last_batch_is_kept(
 
 def test_evaluation_does_not_change_the_model(run_cell: Callable[..., Any]) -> None:
     """Testing more often leaves statistics and weights as they are."""
-    from gptfl_bench.settings import EvaluationSettings
+    from gptfl_bench.cells.settings import EvaluationSettings
 
     fields = {
         "model": "cnn_small",

@@ -20,12 +20,12 @@ COPY = 6
 """Lines of code in a row that count as a copy."""
 
 TRAINERS = {
-    "benchmark/gptfl_bench/fit.py": "the training loop",
-    "methods/gptfl_methods/_feature_generator.py": "trains FedGen's generator at the server",
+    "benchmark/gptfl_bench/training/fit.py": "the training loop",
+    "methods/gptfl_methods/parts/feature_generator.py": "trains FedGen's generator at the server",
     "methods/gptfl_methods/fedftg.py": "trains its generator at the server",
     "methods/gptfl_methods/scaffold.py": "option I's gradient over all samples takes no step",
-    "datasets/gptfl_datasets/synthetic/train_embedded.py": "trains the embedded generator itself",
-    "datasets/gptfl_datasets/synthetic/judge_embedded.py": "trains the judge of its samples",
+    "datasets/gptfl_datasets/generators/_digits/train.py": "trains the embedded generator itself",
+    "datasets/gptfl_datasets/generators/_digits/judge.py": "trains the judge of its samples",
 }
 """The only files that may call ``backward``."""
 
@@ -107,7 +107,7 @@ def test_a_file_is_named_after_its_idea() -> None:
 
 
 def test_a_method_has_the_name_of_its_file() -> None:
-    from gptfl_bench.method import methods
+    from gptfl_bench.engine.method import methods
 
     for name in methods.names():
         module = methods.get(name).__module__

@@ -85,7 +85,7 @@ def bench_commands() -> Callable[[Path], list[str]]:
 
 @pytest.mark.parametrize("document", ["README.md", "methods/README.md"])
 def test_every_method_is_in_the_table(document: str) -> None:
-    from gptfl_bench.method import methods
+    from gptfl_bench.engine.method import methods
 
     ours = {n for n in methods.names() if methods.get(n).__module__.startswith("gptfl_methods.")}
     text = (ROOT / document).read_text(encoding="utf-8")
@@ -95,7 +95,7 @@ def test_every_method_is_in_the_table(document: str) -> None:
 
 
 def test_every_data_set_is_in_the_tables() -> None:
-    from gptfl_bench.task import tasks
+    from gptfl_bench.tasks.task import tasks
 
     for document in ("README.md", "datasets/README.md"):
         text = (ROOT / document).read_text(encoding="utf-8")

@@ -93,7 +93,7 @@ def test_the_wheel_check_knows_what_belongs(check_wheel: ModuleType) -> None:
     for part in (
         "gptfl_bench/conf/presets/digits/quick.yaml",
         "gptfl_bench/py.typed",
-        "gptfl_reports/templates/page.html.j2",
+        "gptfl_reports/page/templates/page.html.j2",
         "gptfl_methods/gptfl.py",
     ):
         assert part in wanted

@@ -21,10 +21,10 @@ MODULES = {
     for path in sorted((ROOT / folder / package).rglob("*.py"))
 }
 READABLE = {
-    "gptfl_bench.records",
-    "gptfl_bench.events",
-    "gptfl_bench.errors",
-    "gptfl_bench.quality_record",
+    "gptfl_reports.records.cells",
+    "gptfl_reports.records.events",
+    "gptfl_bench.core.errors",
+    "gptfl_reports.records.quality",
 }
 """What reports may import of the engine: what reads a run folder, without torch."""
 
@@ -87,7 +87,7 @@ def test_reports_know_what_a_run_folder_holds_and_nothing_else() -> None:
 
 
 def test_what_reports_need_loads_without_torch() -> None:
-    names = sorted({*READABLE, "gptfl_reports.report", "gptfl_reports.leaderboard"})
+    names = sorted({*READABLE, "gptfl_reports.report", "gptfl_reports.tables.leaderboard"})
     code = f"import sys, {', '.join(names)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 

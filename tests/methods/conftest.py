@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptfl_bench.artifacts import Artifacts
-from gptfl_bench.assemble import build_server, build_world
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import Method
-from gptfl_bench.progress import Silent
-from gptfl_bench.server import Server
-from gptfl_bench.task import Samples
+from gptfl_bench.cells.world import build_server, build_world
+from gptfl_bench.core.cache import Artifacts
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.progress import Silent
+from gptfl_bench.engine.method import Method
+from gptfl_bench.engine.server import Server
+from gptfl_bench.tasks.task import Samples
+from gptfl_bench.training.fit import Plan
 
 
 def play_rounds(

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from gptfl_bench import experiment
-from gptfl_bench.config import load
-from gptfl_bench.errors import UsageError
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import methods
-from gptfl_bench.records import ABLATED
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.method import methods
+from gptfl_bench.runs import experiment
+from gptfl_bench.runs.config import load
+from gptfl_reports.records.schema import ABLATED
 
 RunCell = Callable[..., Any]
 Bits = Callable[[Groups], object]

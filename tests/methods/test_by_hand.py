@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import Method
-from gptfl_bench.server import Server
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.method import Method
+from gptfl_bench.engine.server import Server
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedopt import FedOpt
 from gptfl_methods.fedprox import FedProx

@@ -13,18 +13,19 @@ import pytest
 import torch
 
 import gptfl_bench
-from gptfl_bench import groups as g
-from gptfl_bench import listing, loop
-from gptfl_bench.artifacts import Artifacts
-from gptfl_bench.assemble import build_server, build_world
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.matching import Matching
-from gptfl_bench.method import Method, Need, methods
-from gptfl_bench.progress import Silent
-from gptfl_bench.server import Server
-from gptfl_bench.task import Task
+from gptfl_bench.cells import rounds as loop
+from gptfl_bench.cells.world import build_server, build_world
+from gptfl_bench.commands import listing
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.cache import Artifacts
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.progress import Silent
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.method import Method, Need, methods
+from gptfl_bench.engine.server import Server
+from gptfl_bench.tasks.task import Task
+from gptfl_bench.training.fit import Plan
+from gptfl_methods.parts.matching import Matching
 
 RunCell = Callable[..., Any]
 PLAN = Plan(epochs=2, batch_size=4, lr=0.1)

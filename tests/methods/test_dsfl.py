@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gptfl_bench import groups as g
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.randomness import torch_rng
-from gptfl_bench.server import Server
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.engine.server import Server
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.dsfl import DsFl
 from gptfl_methods.gptfl import GptFl
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from gptfl_bench import groups as g
-from gptfl_bench.augment import Augmentation
-from gptfl_bench.errors import Refusal
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups, Tree
-from gptfl_bench.matching import Matching
-from gptfl_bench.network import models
-from gptfl_bench.progress import Silent
-from gptfl_bench.randomness import torch_rng
-from gptfl_bench.server import Server
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.errors import Refusal
+from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.core.progress import Silent
+from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.engine.server import Server
+from gptfl_bench.models.network import models
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.dynafed import DynaFed
 from gptfl_methods.fedavg import FedAvg
+from gptfl_methods.parts.augment import Augmentation
+from gptfl_methods.parts.matching import Matching
 
 RunCell = Callable[..., Any]
 Bits = Callable[[Groups], object]
@@ -181,7 +181,7 @@ def test_the_step_size_stays_positive(monkeypatch: pytest.MonkeyPatch) -> None:
         return made["step"].item()
 
     assert min(step(seed) for seed in range(4)) > 0
-    monkeypatch.setattr("gptfl_bench.matching._LEAST_STEP", -1e9)
+    monkeypatch.setattr("gptfl_methods.parts.matching._LEAST_STEP", -1e9)
     assert min(step(seed) for seed in range(4)) < 0
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import Method
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.method import Method
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedopt import FedOpt
 from gptfl_methods.fedprox import FedProx

@@ -8,15 +8,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from gptfl_bench.ensemble import consensus
-from gptfl_bench.errors import Refusal
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.public import PublicSettings
-from gptfl_bench.server import Server
+from gptfl_bench.core.errors import Refusal
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.server import Server
+from gptfl_bench.tasks.public import PublicSettings
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedet import FedET
 from gptfl_methods.gptfl import GptFl
+from gptfl_methods.parts.consensus import consensus
 
 RunCell = Callable[..., Any]
 Array = NDArray[np.float64]

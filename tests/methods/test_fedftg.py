@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptfl_bench import groups as g
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.randomness import torch_rng
-from gptfl_bench.server import Server
-from gptfl_bench.task import Samples, Task
-from gptfl_methods._generators import kept
-from gptfl_methods._image_generator import ImageGenerator, sample_labels
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.server import Server
+from gptfl_bench.tasks.task import Samples, Task
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedftg import FedFtg
+from gptfl_methods.parts.image_generator import ImageGenerator, sample_labels
+from gptfl_methods.parts.server_generator import kept
 
 RunCell = Callable[..., Any]
 Bits = Callable[[Groups], object]

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gptfl_bench import groups as g
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups, Tree
-from gptfl_bench.randomness import torch_rng
-from gptfl_bench.server import Server
-from gptfl_bench.task import Task
-from gptfl_methods._feature_generator import FeatureGenerator, label_weights, no_moments, train
-from gptfl_methods._generators import diversity_loss, fresh
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.server import Server
+from gptfl_bench.tasks.task import Task
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedgen import FedGen
+from gptfl_methods.parts.feature_generator import FeatureGenerator, label_weights, no_moments, train
+from gptfl_methods.parts.server_generator import diversity_loss, fresh
 
 RunCell = Callable[..., Any]
 Bits = Callable[[Groups], object]

@@ -1,8 +1,8 @@
 """Methods given as objects beside names."""
 
-from gptfl_bench import experiment
-from gptfl_bench.fit import Plan
-from gptfl_bench.task import Task
+from gptfl_bench.runs import experiment
+from gptfl_bench.tasks.task import Task
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedprox import FedProx
 from gptfl_methods.gptfl import GptFl

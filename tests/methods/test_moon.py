@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptfl_bench import groups as g
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import FitResult, Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.randomness import torch_rng
-from gptfl_bench.server import Server
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.server import Server
+from gptfl_bench.training.fit import FitResult, Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.gptfl import GptFl
 from gptfl_methods.moon import Moon

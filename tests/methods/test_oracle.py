@@ -9,12 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from gptfl_bench.fit import Plan
-from gptfl_bench.method import Method
-from gptfl_bench.network import models
-from gptfl_bench.networks import Networks
-from gptfl_bench.randomness import torch_rng
-from gptfl_bench.task import Task
+from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.engine.method import Method
+from gptfl_bench.engine.networks import Networks
+from gptfl_bench.models.network import models
+from gptfl_bench.tasks.task import Task
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedopt import FedOpt
 from gptfl_methods.fedprox import FedProx

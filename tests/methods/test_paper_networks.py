@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from gptfl_bench.fit import Plan
-from gptfl_bench.matching import Matching
-from gptfl_bench.method import methods
-from gptfl_bench.public import PublicSettings
-from gptfl_bench.task import Samples, Task
+from gptfl_bench.engine.method import methods
+from gptfl_bench.tasks.public import PublicSettings
+from gptfl_bench.tasks.task import Samples, Task
+from gptfl_bench.training.fit import Plan
+from gptfl_methods.parts.matching import Matching
 
 PLAN = Plan(batch_size=4, lr=0.01)
 FEW = Plan(steps=2, batch_size=4, lr=0.01)

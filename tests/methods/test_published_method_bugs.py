@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gptfl_bench import groups as g
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import Need
-from gptfl_bench.server import Server
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.method import Need
+from gptfl_bench.engine.server import Server
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedopt import FedOpt
 from gptfl_methods.fedprox import FedProx

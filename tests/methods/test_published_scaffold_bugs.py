@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from gptfl_bench import groups as g
-from gptfl_bench.cohort import Cohort
-from gptfl_bench.federation import Client
-from gptfl_bench.fit import FitResult, Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.server import Server
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.server import Server
+from gptfl_bench.training.fit import FitResult, Plan
 from gptfl_methods.scaffold import Scaffold
 
 MakeServer = Callable[..., Server]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from gptfl_bench.fit import Plan
-from gptfl_bench.groups import Groups
-from gptfl_bench.method import Need
-from gptfl_bench.server import Server
+from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.method import Need
+from gptfl_bench.engine.server import Server
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.gptfl import GptFl
 

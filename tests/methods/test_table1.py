@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from gptfl_bench import listing
-from gptfl_bench.config import load
-from gptfl_bench.fit import Plan
-from gptfl_bench.method import methods
-from gptfl_bench.profile import profile
-from gptfl_bench.task import Task
+from gptfl_bench.cells.profile import profile
+from gptfl_bench.commands import listing
+from gptfl_bench.engine.method import methods
+from gptfl_bench.runs.config import load
+from gptfl_bench.tasks.task import Task
+from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedgen import FedGen
 from gptfl_methods.gptfl import GptFl
 from gptfl_methods.moon import Moon
-from gptfl_reports.table1 import EXPLAINED, SECURE, Facts, published
+from gptfl_reports.tables.table1 import EXPLAINED, SECURE, Facts, published
 
 RunCell = Callable[..., Any]
 PLAN = Plan(epochs=1, batch_size=4, lr=0.1)
@@ -54,7 +54,7 @@ def test_a_wrapper_adds_what_it_wraps() -> None:
 def test_without_public_data_methods_that_need_them_are_refused(
     run_cell: RunCell, make_spec: Callable[..., Any], name: str
 ) -> None:
-    from gptfl_bench.public import PublicSettings
+    from gptfl_bench.tasks.public import PublicSettings
 
     method = load("digits", "quick", []).method(name)
     none = PublicSettings(source="none")
@@ -67,7 +67,7 @@ def test_without_public_data_methods_that_need_them_are_refused(
 
 
 def test_recomputed_statistics_need_public_data_too(run_cell: RunCell) -> None:
-    from gptfl_bench.public import PublicSettings
+    from gptfl_bench.tasks.public import PublicSettings
 
     method = load("digits", "quick", []).method("fedavg")
     ending = run_cell(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gptfl_bench.events import (
+from gptfl_reports.records.cells import write_record
+from gptfl_reports.records.events import (
     CellEnded,
     EventLog,
     RoundAggregated,
@@ -14,7 +15,7 @@ from gptfl_bench.events import (
     Status,
     TrafficCounted,
 )
-from gptfl_bench.records import SCHEMA, RunRecord, write_record
+from gptfl_reports.records.schema import SCHEMA, RunRecord
 
 MakeCell = Callable[..., Path]
 HandOut = Callable[..., dict[str, object]]

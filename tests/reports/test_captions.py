@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from gptfl_bench.records import read_cells
-from gptfl_reports.leaderboard import leaderboard, to_markdown
+from gptfl_reports.records.cells import read_cells
+from gptfl_reports.tables.leaderboard import leaderboard, to_markdown
 
 MakeCell = Callable[..., Path]
 

@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gptfl_bench.records import read_cells
-from gptfl_reports import communication
-from gptfl_reports.communication import Bar, CostPanel
-from gptfl_reports.leaderboard import Leaderboard, leaderboard
+from gptfl_reports.figures import communication
+from gptfl_reports.figures.communication import Bar, CostPanel
+from gptfl_reports.records.cells import read_cells
+from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 

@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gptfl_bench.cli import main
-from gptfl_bench.records import read_cells
-from gptfl_reports.comparison import (
+from gptfl_reports.numbers.intervals import (
+    bootstrap_interval,
+    chi_square_above,
+    t_interval,
+    t_quantile,
+)
+from gptfl_reports.numbers.ranks import friedman, nemenyi_quantile, ranked, ranks
+from gptfl_reports.records.cells import read_cells
+from gptfl_reports.report import write_report
+from gptfl_reports.tables.comparison import (
     comparison_csv,
     comparison_markdown,
     comparison_tables,
@@ -20,15 +28,7 @@ from gptfl_reports.comparison import (
     ranks_csv,
     ranks_table,
 )
-from gptfl_reports.intervals import (
-    bootstrap_interval,
-    chi_square_above,
-    t_interval,
-    t_quantile,
-)
-from gptfl_reports.leaderboard import Leaderboard, leaderboard
-from gptfl_reports.ranks import friedman, nemenyi_quantile, ranked, ranks
-from gptfl_reports.report import write_report
+from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 

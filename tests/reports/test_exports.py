@@ -8,9 +8,9 @@ import pytest
 
 import gptfl_bench
 from gptfl_bench.cli import main
-from gptfl_bench.errors import UsageError
-from gptfl_bench.exports import exporters, model_card, parameters, series
-from gptfl_bench.records import read_cell, read_cells
+from gptfl_bench.core.errors import UsageError
+from gptfl_reports.exports import exporters, model_card, parameters, series
+from gptfl_reports.records.cells import read_cell, read_cells
 
 MakeCell = Callable[..., Path]
 

@@ -22,18 +22,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import entropy
 
-from gptfl_bench.errors import UsageError
-from gptfl_bench.method import methods
-from gptfl_bench.records import read_cell, read_cells
-from gptfl_bench.task import Partition, Samples, Task
-from gptfl_reports.holdings import (
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.engine.method import methods
+from gptfl_bench.tasks.task import Partition, Samples, Task
+from gptfl_reports.figures.holdings import (
     Holdings,
     holdings_csv,
     read_all,
     read_holdings,
     summary_text,
 )
-from gptfl_reports.holdings_figure import svg, write
+from gptfl_reports.figures.holdings_figure import svg, write
+from gptfl_reports.records.cells import read_cell, read_cells
 from gptfl_reports.report import write_report
 
 MakeCell = Callable[..., Path]

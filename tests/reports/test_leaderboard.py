@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptfl_bench.records import read_cells
-from gptfl_reports.curves import panels, styles, svg
-from gptfl_reports.leaderboard import (
+from gptfl_reports.figures.curves import panels, styles, svg
+from gptfl_reports.numbers.spread import Spread
+from gptfl_reports.numbers.standings import Standing
+from gptfl_reports.records.cells import read_cells
+from gptfl_reports.report import write_report
+from gptfl_reports.tables.leaderboard import (
     Leaderboard,
     leaderboard,
     to_csv,
@@ -18,11 +21,8 @@ from gptfl_reports.leaderboard import (
     to_markdown,
     to_terminal,
 )
-from gptfl_reports.report import write_report
-from gptfl_reports.rounds import rounds_markdown
-from gptfl_reports.spread import Spread
-from gptfl_reports.standings import Standing
-from gptfl_reports.tables import Column, Entry, Table, latex_text, markdown, markdown_text
+from gptfl_reports.tables.rounds import rounds_markdown
+from gptfl_reports.tables.table import Column, Entry, Table, latex_text, markdown, markdown_text
 
 MakeCell = Callable[..., Path]
 

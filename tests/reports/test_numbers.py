@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptfl_reports.spread import Spread, paired
-from gptfl_reports.units import duration, exact_count, percent, scaled
+from gptfl_reports.numbers.spread import Spread, paired
+from gptfl_reports.tables.units import duration, exact_count, percent, scaled
 
 
 def test_numbers_are_written_for_people() -> None:

@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gptfl_bench.events import Event, Pretrained, PretrainEpoch, to_line
-from gptfl_bench.records import read_cells
-from gptfl_reports.leaderboard import leaderboard
-from gptfl_reports.overfitting import Pretraining, overfitting_csv, pretrainings
+from gptfl_reports.figures.overfitting import Pretraining, overfitting_csv, pretrainings
+from gptfl_reports.records.cells import read_cells
+from gptfl_reports.records.events import Event, Pretrained, PretrainEpoch, to_line
 from gptfl_reports.report import write_report
+from gptfl_reports.tables.leaderboard import leaderboard
 
 MakeCell = Callable[..., Path]
 NAN = float("nan")

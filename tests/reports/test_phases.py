@@ -8,10 +8,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gptfl_bench.events import Event, PhaseFinished, Pretrained, RoundLost, SyntheticReady, to_line
-from gptfl_bench.records import QUALITY_PHASE, read_cell, read_cells
-from gptfl_reports import phases
-from gptfl_reports.leaderboard import Leaderboard, leaderboard
+from gptfl_reports.figures import phases
+from gptfl_reports.records.cells import read_cell, read_cells
+from gptfl_reports.records.events import (
+    Event,
+    PhaseFinished,
+    Pretrained,
+    RoundLost,
+    SyntheticReady,
+    to_line,
+)
+from gptfl_reports.records.schema import QUALITY_PHASE
+from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 MADE = SyntheticReady("embedded", "grammar", 100, "ab", False, 3.0)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gptfl_bench import results_command
 from gptfl_bench.cli import main
-from gptfl_bench.events import CellEnded, to_line
-from gptfl_bench.records import read_cells
-from gptfl_reports.results import colourful
+from gptfl_bench.commands import results as results_command
+from gptfl_reports.records.cells import read_cells
+from gptfl_reports.records.events import CellEnded, to_line
+from gptfl_reports.tables.rows import colourful
 
 MakeCell = Callable[..., Path]
 

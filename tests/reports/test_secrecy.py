@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from gptfl_bench.events import CellEnded, Event, RoundLost, SecureSum, to_line
-from gptfl_bench.records import read_cells
-from gptfl_reports.leaderboard import leaderboard
+from gptfl_reports.records.cells import read_cells
+from gptfl_reports.records.events import CellEnded, Event, RoundLost, SecureSum, to_line
 from gptfl_reports.report import write_report
-from gptfl_reports.secrecy import costs, secrecy_csv, secrecy_tables
+from gptfl_reports.tables.leaderboard import leaderboard
+from gptfl_reports.tables.secure import costs, secrecy_csv, secrecy_tables
 
 MakeCell = Callable[..., Path]
 SECURE = {

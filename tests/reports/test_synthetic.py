@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gptfl_bench.errors import UsageError
-from gptfl_bench.events import EventLog, SyntheticReady
+from gptfl_bench.core.errors import UsageError
+from gptfl_reports.records.events import EventLog, SyntheticReady
 from gptfl_reports.report import write_report
 
 NAME = "abababababab-12345678"

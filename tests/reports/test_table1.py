@@ -5,8 +5,8 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-from gptfl_bench.records import read_cells
-from gptfl_reports.table1 import EXPLAINED, observed, published, table1, table1_csv
+from gptfl_reports.records.cells import read_cells
+from gptfl_reports.tables.table1 import EXPLAINED, observed, published, table1, table1_csv
 
 MakeCell = Callable[..., Path]
 DSFL = {

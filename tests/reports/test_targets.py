@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import pytest
 
 from gptfl_bench.cli import main
-from gptfl_bench.errors import UsageError
-from gptfl_bench.records import read_cells
-from gptfl_bench.targets import Finding, Range, compare, make, read, untested, write
+from gptfl_bench.core.errors import UsageError
+from gptfl_reports.records.cells import read_cells
+from gptfl_reports.targets import Finding, Range, compare, make, read, untested, write
 
 MakeCell = Callable[..., Path]
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from gptfl_bench.errors import UsageError
-from gptfl_bench.pictures import write_pictures
-from gptfl_bench.quality_record import read_pictures
-from gptfl_bench.records import read_cells
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.quality.pictures import write_pictures
+from gptfl_reports.page.trained_pictures import trained_pictures
+from gptfl_reports.records.cells import read_cells
+from gptfl_reports.records.quality import read_pictures
 from gptfl_reports.report import write_report
-from gptfl_reports.trained_pictures import trained_pictures
 
 MakeCell = Callable[..., Path]
 CLASSES = ("cat", '<script>alert("dog")</script>', "eel")

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from gptfl_bench.channel import Channel
-from gptfl_bench.events import Direction
-from gptfl_bench.groups import Groups, Tree
-from gptfl_bench.secure.aggregate import Protocol, Summed, secure_sum
-from gptfl_bench.secure.bonawitz import BonawitzClient, BonawitzServer
-from gptfl_bench.secure.messages import Message, Session, Stage
-from gptfl_bench.secure.parties import Setting
-from gptfl_bench.secure.ring import Ring
+from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.engine.channel import Channel
+from gptfl_bench.secure.protocol.aggregate import Protocol, Summed, secure_sum
+from gptfl_bench.secure.protocol.bonawitz import BonawitzClient, BonawitzServer
+from gptfl_bench.secure.protocol.messages import Message, Session, Stage
+from gptfl_bench.secure.protocol.parties import Setting
+from gptfl_bench.secure.protocol.ring import Ring
+from gptfl_reports.records.events import Direction
 
 
 @dataclass

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gptfl_bench.secure.aggregate import Protocol, secure_sum
-from gptfl_bench.secure.errors import RoundAbandoned
-from gptfl_bench.secure.messages import STAGES, Session, Stage
-from gptfl_bench.secure.parties import Setting
-from gptfl_bench.secure.ring import Ring
+from gptfl_bench.core.errors import RoundAbandoned
+from gptfl_bench.secure.protocol.aggregate import Protocol, secure_sum
+from gptfl_bench.secure.protocol.messages import STAGES, Session, Stage
+from gptfl_bench.secure.protocol.parties import Setting
+from gptfl_bench.secure.protocol.ring import Ring
 
 MODULI = {"bonawitz": (2, 97, 2**31 - 1, 2**31, 2**36, 2**62), "lightsecagg": (2**31 - 1,)}
 

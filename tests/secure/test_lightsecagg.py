@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from gptfl_bench.errors import UsageError
-from gptfl_bench.secure.errors import EntryRangeError, MalformedMessageError, ProtocolError
-from gptfl_bench.secure.lightsecagg import (
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.secure.protocol.errors import EntryRangeError, MalformedMessageError, ProtocolError
+from gptfl_bench.secure.protocol.lightsecagg import (
     FIELD,
     Code,
     LightSecAggServer,
     fedml_coefficients,
     times,
 )
-from gptfl_bench.secure.messages import MaskSumShare, Message, Survivors
-from gptfl_bench.secure.ring import MERSENNE
+from gptfl_bench.secure.protocol.messages import MaskSumShare, Message, Survivors
+from gptfl_bench.secure.protocol.ring import MERSENNE
 
 needs_fedml = pytest.mark.skipif(
     importlib.util.find_spec("fedml") is None, reason="fedml is not installed"

@@ -8,12 +8,12 @@ import torch
 from scipy.stats import chisquare
 from torch import Tensor
 
-from gptfl_bench.secure import bonawitz, masks
-from gptfl_bench.secure.bonawitz import BonawitzClient
-from gptfl_bench.secure.errors import ForgedShareError, MalformedKeyError
-from gptfl_bench.secure.keys import KeyPair, seal, simulated_secret, unseal
-from gptfl_bench.secure.masks import add_mask, mask
-from gptfl_bench.secure.ring import Ring
+from gptfl_bench.secure.protocol import bonawitz, masks
+from gptfl_bench.secure.protocol.bonawitz import BonawitzClient
+from gptfl_bench.secure.protocol.errors import ForgedShareError, MalformedKeyError
+from gptfl_bench.secure.protocol.keys import KeyPair, seal, simulated_secret, unseal
+from gptfl_bench.secure.protocol.masks import add_mask, mask
+from gptfl_bench.secure.protocol.ring import Ring
 
 SEED = bytes(range(32))
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptfl_bench.errors import Diverged
-from gptfl_bench.secure.quantise import Quantiser
-from gptfl_bench.secure.ring import Ring
+from gptfl_bench.core.errors import Diverged
+from gptfl_bench.secure.protocol.quantise import Quantiser
+from gptfl_bench.secure.protocol.ring import Ring
 
 COORDINATES = st.floats(-2, 2, width=32)
 

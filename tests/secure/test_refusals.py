@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gptfl_bench.secure import bonawitz, errors
-from gptfl_bench.secure.errors import ProtocolError, RoundAbandoned
-from gptfl_bench.secure.messages import (
+from gptfl_bench.core.errors import RoundAbandoned
+from gptfl_bench.secure.protocol import bonawitz, errors
+from gptfl_bench.secure.protocol.errors import ProtocolError
+from gptfl_bench.secure.protocol.messages import (
     MaskedVector,
     Message,
     PublicKeys,
@@ -21,7 +22,7 @@ from gptfl_bench.secure.messages import (
     Survivors,
     UnmaskShares,
 )
-from gptfl_bench.secure.shamir import combine
+from gptfl_bench.secure.protocol.shamir import combine
 
 BAD = 4
 """The client whose messages are tampered with; the others are 1, 7 and 10."""

@@ -9,9 +9,9 @@ import torch
 from scipy.stats import chi2_contingency, chisquare
 from torch import Tensor
 
-from gptfl_bench.secure.aggregate import Protocol
-from gptfl_bench.secure.errors import WrongStageError
-from gptfl_bench.secure.messages import SERVER, Stage, Survivors
+from gptfl_bench.secure.protocol.aggregate import Protocol
+from gptfl_bench.secure.protocol.errors import WrongStageError
+from gptfl_bench.secure.protocol.messages import SERVER, Stage, Survivors
 
 LENGTH = 2**14
 SIGNIFICANCE = 1e-4

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptfl_bench.secure.errors import (
+from gptfl_bench.secure.protocol.errors import (
     DuplicateShareError,
     InconsistentSharesError,
     MalformedShareError,
     ProtocolError,
     TooFewSharesError,
 )
-from gptfl_bench.secure.shamir import PRIME, SHARE_BYTES, combine, split
+from gptfl_bench.secure.protocol.shamir import PRIME, SHARE_BYTES, combine, split
 
 SECRETS = st.binary(min_size=32, max_size=32)
 SEED = bytes(range(32))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gptfl_bench.secure.aggregate import Protocol
+from gptfl_bench.secure.protocol.aggregate import Protocol
 
 ID, HEADER, KEY, SHARE, TAG = 8, 24, 32, 66, 16
 """Bytes of an id, a header, a public key, a Shamir share and the tag of a sealed text."""

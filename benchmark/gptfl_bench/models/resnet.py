@@ -7,8 +7,8 @@ from torch import nn
 
 from gptfl_bench.models._norm import Norm, norm_layer
 from gptfl_bench.models._shape import image_channels
-from gptfl_bench.models._weights import load_encoder
-from gptfl_bench.network import Network, models
+from gptfl_bench.models.network import Network, models
+from gptfl_bench.models.weights import load_encoder
 
 Stem = Literal["imagenet", "small"]
 SOURCE = "He et al., CVPR 2016, arXiv 1512.03385"

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import torch
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 
 SAMPLE_RATE = 16_000
 """Samples a second that all sound is brought to, as in FedAudio."""

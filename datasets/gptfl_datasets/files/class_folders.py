@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.files.tree import Tree
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 
 _CHUNK = 1 << 18
 _UNKNOWN_BOUND = 4 << 30

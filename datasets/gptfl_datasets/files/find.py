@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gptfl_bench.access import Access
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.tasks.access import Access
 from gptfl_datasets.files.download import Remote, checksum, fetch
 from gptfl_datasets.files.tree import Tree, open_tree
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.files.tree import Tree
 
 _FOLDERS = ("", "train/", "test/")

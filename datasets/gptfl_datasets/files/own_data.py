@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.files.class_folders import class_files
 from gptfl_datasets.files.made_by import makers
 from gptfl_datasets.files.tree import Tree, open_tree

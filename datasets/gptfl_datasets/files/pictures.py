@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,10 +12,10 @@ from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from gptfl_bench.access import Access
-from gptfl_bench.artifacts import digest
-from gptfl_bench.generator import Modality
-from gptfl_bench.task import Metric, Samples, Task, Transform
+from gptfl_bench.core.cache import digest
+from gptfl_bench.synthesis.generator import Modality
+from gptfl_bench.tasks.access import Access
+from gptfl_bench.tasks.task import Metric, Samples, Task, Transform
 from gptfl_datasets.files.tree import Tree
 
 FORMAT = 1

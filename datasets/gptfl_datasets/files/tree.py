@@ -20,7 +20,7 @@ from pathlib import Path
 from stat import S_IFMT, S_IFREG, S_ISDIR, S_ISREG
 from typing import IO, Literal
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.files.download import checksum
 
 MAX_MEMBER = 256 << 20

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 
 _NUMBERS = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248])")
 

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gptfl_bench.errors import UsageError
-from gptfl_bench.generator import sixteen_bits
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.synthesis.generator import sixteen_bits
 from gptfl_datasets.files.audio import SAMPLE_RATE as SAMPLE_RATE
 
 MEL_BINS = 128

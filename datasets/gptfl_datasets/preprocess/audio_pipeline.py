@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from gptfl_bench.errors import unknown
+from gptfl_bench.core.errors import unknown
 
 AudioAugmentation = Literal["paper", "masks"]
 

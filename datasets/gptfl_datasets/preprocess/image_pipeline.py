@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from gptfl_bench.errors import unknown
+from gptfl_bench.core.errors import unknown
 from gptfl_datasets.preprocess.random_crops import (
     CentralCrop,
     Crop,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchaudio.functional import resample
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.files.audio import decode
 
 NOISE = np.random.default_rng(0).uniform(-0.9, 0.9, 4000).astype(np.float32)

@@ -12,7 +12,7 @@ from urllib.request import Request
 
 import pytest
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.files import download
 from gptfl_datasets.files.download import Remote, checksum, fetch
 

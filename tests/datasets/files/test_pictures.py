@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, Resize
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.files.pictures import decode, fitted
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.files import tree
 from gptfl_datasets.files.tree import open_tree
 

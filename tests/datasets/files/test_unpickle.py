@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.files.unpickle import read_batch
 
 PIXELS = np.arange(24, dtype=np.uint8).reshape(2, 12) * 9

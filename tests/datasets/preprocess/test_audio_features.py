@@ -7,8 +7,8 @@ import pytest
 import torch
 import torchaudio
 
-from gptfl_bench.errors import UsageError
-from gptfl_bench.generate import encoded
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.synthesis.folder import encoded
 from gptfl_datasets.files.audio import decode
 from gptfl_datasets.preprocess.audio_features import (
     AudioForm,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from gptfl_bench.errors import UsageError
+from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.preprocess.audio_pipeline import AudioPipeline, audio_pipeline
 
 MASKS = audio_pipeline("masks")

@@ -1,0 +1,217 @@
+"""What identifies a cell: everything that determines its result, and the key made of it."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import TypeVar
+
+from torch import nn
+
+from gptfl_bench.cells.settings import Settings
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.cache import digest
+from gptfl_bench.core.registry import Registry
+from gptfl_bench.engine.method import Method, Need
+from gptfl_bench.models.weights import weights_sha256
+from gptfl_bench.synthesis.generator import (
+    Generator,
+    Plain,
+    PromptWriter,
+    generators,
+    make,
+    plain_fields,
+    prompt_writers,
+)
+from gptfl_bench.tasks import loaders
+from gptfl_bench.tasks.access import Access
+from gptfl_bench.tasks.task import Task
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """One method on one task with one seed, before it has run.
+
+    Attributes:
+        name: The method's name, for example ``gptfl+fedopt``.
+        method: The method.
+        seed: Root of all randomness.
+        dataset: Name of a registered data set, or a task.
+        preset: Name of the preset the settings started from.
+        settings: Everything else.
+        network: A network in place of ``settings.model``.
+        access: Where the data set may be looked for; without downloads no weights are fetched
+            either.
+    """
+
+    name: str
+    method: Method
+    seed: int
+    dataset: str | Task
+    preset: str
+    settings: Settings
+    network: nn.Module | None = None
+    access: Access = field(default_factory=Access)
+
+    @property
+    def dataset_name(self) -> str:
+        """Name of the data set."""
+        return self.dataset if isinstance(self.dataset, str) else self.dataset.name
+
+    def load_task(self) -> Task:
+        """Return the task; a named one is read once in a process.
+
+        Raises:
+            UsageError: If the data are not there or damaged.
+        """
+        if not isinstance(self.dataset, str):
+            return self.dataset
+        return _read_task(self.dataset, tuple(sorted(self.settings.data.items())), self.access)
+
+    @property
+    def data_fingerprint(self) -> str:
+        """What the data are; empty for a package's own data set, which its name determines."""
+        if isinstance(self.dataset, str) and not loaders.reads_files(self.dataset):
+            return ""
+        return self.load_task().fingerprint
+
+    @property
+    def model_key(self) -> str:
+        """What determines network and start weights, beside the seed and the sample's shape."""
+        if self.network is None:
+            return digest({"model": self.settings.model, **self.model_arguments})
+        start = g.encode(g.model_groups(self.network)).hex()
+        return digest({"model": repr(self.network), "start": start})
+
+    @property
+    def model_arguments(self) -> dict[str, str | int | float | bool | None]:
+        """The network's further arguments, with the content of a file of weights for its path."""
+        arguments = self.settings.model_args
+        weights = weights_sha256(self.settings.model, arguments)
+        return {**arguments, "weights": weights} if weights else arguments
+
+    @property
+    def uses_public(self) -> bool:
+        """Whether public data have a part in the result."""
+        needs = self.method.requires()
+        return self.settings.buffers == "recompute" or Need.PUBLIC in needs
+
+    @property
+    def uses_synthetic(self) -> bool:
+        """Whether synthetic data have a part in the result."""
+        public = self.uses_public and self.settings.public.source == "synthetic"
+        return public or Need.GENERATOR in self.method.requires()
+
+    def identity(self) -> dict[str, object]:
+        """Return everything that determines the result.
+
+        Threads and device are left out: they change speed, and rounding at most.
+        """
+        settings = asdict(self.settings)
+        left_out = (
+            "threads",
+            "device",
+            "search",
+            "plan",
+            "start",
+            "generators",
+            "prompts",
+            "quality",
+        )
+        for name in left_out:
+            # The plan is part of the method by now, and so is a warm start; generators and prompt
+            # writers have fingerprints.
+            del settings[name]
+        if not self.uses_public and self.settings.public.source != "held_out":
+            # Held-out data are kept from the clients of every method, synthetic ones from none.
+            del settings["public"]
+        made_by: list[str] = []
+        if self.uses_synthetic:
+            # Other weights under the same name make other data.
+            made_by += [self._generator_fingerprint, self.prompt_writer().fingerprint]
+        else:
+            del settings["synthetic"], settings["labels"]
+        if not self.settings.secure_aggregation:
+            del settings["secure"]
+        # It only looks on.
+        del settings["evaluation"]["pretraining"]
+        settings["model_args"] = self.model_arguments
+        data = settings.pop("data")
+        options = {key: data[key] for key in data.keys() - loaders.WHERE_NOT_WHAT}
+        return {
+            **settings,
+            "made_by": made_by,
+            "method": self.name,
+            "fields": _plain(self.method),
+            "seed": self.seed,
+            "dataset": self.dataset_name,
+            "checksum": self.data_fingerprint,
+            **({"data": options} if options else {}),
+            "model": self.settings.model if self.network is None else self.model_key,
+        }
+
+    def generator(self) -> Generator:
+        """Return the generator the settings name.
+
+        Raises:
+            UsageError: If it does not exist or a field does not fit.
+        """
+        name = self.settings.synthetic.generator
+        return self._part(generators, name, self.settings.generators.get(name, {}))
+
+    def prompt_writer(self) -> PromptWriter:
+        """Return the prompt writer the settings name.
+
+        Raises:
+            UsageError: If it does not exist or a field does not fit.
+        """
+        name = self.settings.synthetic.prompts
+        return self._part(prompt_writers, name, self.settings.prompts.get(name, {}))
+
+    def _part(
+        self, registry: Registry[Callable[[], T]], name: str, values: Mapping[str, Plain]
+    ) -> T:
+        """Return a generator or prompt writer, which fetches no weights if nothing may be."""
+        field = "local_files_only"
+        if not self.access.download and field in plain_fields(registry.get(name)):
+            values = {**values, field: True}
+        return make(registry, name, values)
+
+    @property
+    def _generator_fingerprint(self) -> str:
+        name = self.settings.synthetic.generator
+        values = self.settings.generators.get(name, {})
+        return _fingerprint(generators.get(name), name, tuple(sorted(values.items())))
+
+    @property
+    def run_id(self) -> str:
+        """Method, data set, seed and a hash of what determines the result; a folder's name."""
+        words = f"{self.name}-{self.dataset_name}-s{self.seed}"
+        return f"{re.sub(r'[^A-Za-z0-9+_.-]', '_', words)}-{digest(self.identity())[:12]}"
+
+
+@cache
+def _fingerprint(
+    factory: Callable[[], Generator], name: str, values: tuple[tuple[str, Plain], ...]
+) -> str:
+    """Return a generator's fingerprint, for which it may read all its weights, once a process."""
+    return make(generators, name, dict(values)).fingerprint
+
+
+def forget_tasks() -> None:
+    """Let the next plan of this process see files as they are by then."""
+    _read_task.cache_clear()
+    _fingerprint.cache_clear()
+
+
+@cache
+def _read_task(
+    name: str, options: tuple[tuple[str, str | int | float | bool | None], ...], access: Access
+) -> Task:
+    return loaders.load(name, dict(options), access)
+
+
+def _plain(method: Method) -> dict[str, object]:
+    return {"class": f"{type(method).__module__}.{type(method).__qualname__}", **asdict(method)}

@@ -1,0 +1,107 @@
+"""The command ``reproduce``: a table or figure of the paper measured, beside its numbers."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gptfl_bench.commands.data import access_of, arrange_access
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gptfl_bench.runs.reproductions import Arm, Block
+    from gptfl_reports.records.cells import Cell
+    from gptfl_reports.tables.beside import Measured
+
+
+def arrange_reproduce(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``reproduce``."""
+    add = parser.add_argument
+    add("name", metavar="T", help="table2 to table6, figure2 to 4, figure7 to 9")
+    add("--scale", default="cpu", help="cpu (default), or paper for its own setting")
+    add("--dataset", action="append", default=[], metavar="D", help="only this one; repeatable")
+    add("--seeds", default="0,1,2", metavar="S,..", help="seeds with commas (default: 0,1,2)")
+    add("--out", type=Path, metavar="DIR", help="run folder (default: reproduce/T-SCALE)")
+    add("--plan", action="store_true", help="print the cells and run nothing")
+    arrange_access(parser)
+    add("overrides", nargs="*", metavar="key=value", help="settings of all cells, as of run")
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Run the cells behind a table or figure, and print measured beside published."""
+    from gptfl_bench.core import progress
+    from gptfl_bench.core.errors import UsageError, unknown
+    from gptfl_bench.runs import experiment, launchers, reproductions
+    from gptfl_reports.report import write_report
+    from gptfl_reports.tables import beside
+
+    if options.scale not in ("cpu", "paper"):
+        raise unknown("scale", options.scale, ("cpu", "paper"))
+    try:
+        seeds = [int(seed) for seed in options.seeds.split(",")]
+    except ValueError as error:
+        raise UsageError(
+            f"--seeds {options.seeds!r} must be whole numbers with commas, such as 0,1,2."
+        ) from error
+    blocks = reproductions.blocks(options.name, options.scale, options.dataset)
+    arms = [(block, arm) for block in blocks for arm in block.arms]
+    plans = [
+        experiment.plan(
+            [arm.method],
+            block.name,
+            options.scale,
+            seeds,
+            [*block.settings(arm, options.scale), *options.overrides],
+            access=access_of(options),
+        ).cells
+        for block, arm in arms
+    ]
+    if options.plan:
+        for (block, arm), specs in zip(arms, plans, strict=True):
+            settings = " ".join(block.settings(arm, options.scale))
+            print(f"{block.dataset}, {arm.published}: {specs[0].name} {settings}, {len(specs)}x")
+        return 0
+    out = options.out or Path("reproduce") / f"{options.name}-{options.scale}"
+    command = f"gptfl-bench reproduce {options.name} --scale {options.scale}"
+    context = experiment.context(out, command, cache=options.cache)
+    # Several numbers may come from one cell.
+    distinct = list({spec.run_id: spec for some in plans for spec in some}.values())
+    with progress.for_terminal() as shown:
+        cells = {
+            c.record["run_id"]: c for c in launchers.execute(distinct, context, shown, "basic")
+        }
+    measured = [
+        _measured(options.name, block, arm, [cells[spec.run_id] for spec in some])
+        for (block, arm), some in zip(arms, plans, strict=True)
+    ]
+    print(beside.as_text(measured, options.scale), end="")
+    for path in [
+        *beside.write(measured, options.scale, out, options.name),
+        *write_report(out, out / "report"),
+    ]:
+        print(path)
+    return 1 if any(cell.ending.status == "failed" for cell in cells.values()) else 0
+
+
+def _measured(name: str, block: "Block", arm: "Arm", cells: "Sequence[Cell]") -> "Measured":
+    from gptfl_reports.tables.beside import Measured
+
+    finished = [cell for cell in cells if cell.ending.status == "finished"]
+    values = [
+        cell.value(cell.evaluations[0]) if arm.at_start else cell.row()["value_mean_last"]
+        for cell in finished
+    ]
+    reasons = {cell.ending.reason for cell in cells if cell.ending.reason}
+    record = cells[0].record
+    return Measured(
+        name,
+        block.dataset,
+        block.model,
+        block.partition,
+        arm.published,
+        tuple(value for value in values if value is not None),
+        "; ".join(sorted(reasons)),
+        f"{record['model']['name']}, {record['rounds']} rounds of {record['cohort_size']} of "
+        f"{record['num_clients']} clients",
+        record["metric"],
+    )

@@ -1,0 +1,64 @@
+"""The command ``results``: one row a cell, also while a run is going."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from gptfl_bench.core.errors import UsageError, unknown
+
+FORMATS = ("table", "json", "csv", "model-index")
+_EVERY = 2.0
+"""Seconds between two looks at a run folder."""
+
+
+def arrange_results(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``results``."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="run folder")
+    parser.add_argument("--format", default="table", help=", ".join(FORMATS))
+    parser.add_argument("--watch", action="store_true", help="renew the table until all have ended")
+
+
+def results(options: argparse.Namespace) -> int:
+    """Print the cells of a run folder."""
+    from gptfl_reports import exports
+    from gptfl_reports.records.cells import read_cells
+    from gptfl_reports.tables.rows import rows_csv, rows_table, show
+
+    if options.format not in FORMATS:
+        raise unknown("format", options.format, FORMATS)
+    if options.watch and options.format != "table":
+        raise UsageError(f"--watch renews the table, not {options.format}; leave one of them out.")
+    if options.watch:
+        _watch(options.folder)
+        return 0
+    cells = read_cells(options.folder)
+    rows = [cell.row() for cell in cells]
+    if options.format == "json":
+        print(json.dumps(rows, indent=1))
+    elif options.format == "model-index":
+        print(exports.model_card(cells), end="")
+    elif options.format == "csv":
+        print(rows_csv(rows), end="")
+    elif sys.stdout.isatty():
+        show(rows)
+    else:
+        print(rows_table(rows), end="")
+    return 0
+
+
+def _watch(folder: Path) -> None:
+    """Show the table anew every few seconds, until no cell is running."""
+    from rich.live import Live
+
+    from gptfl_reports.records.cells import read_cells
+    from gptfl_reports.tables.rows import colourful
+
+    with Live(refresh_per_second=1 / _EVERY) as live:
+        while True:
+            rows = [cell.row() for cell in read_cells(folder)]
+            live.update(colourful(rows), refresh=True)
+            if all(row["status"] != "running" for row in rows):
+                return
+            time.sleep(_EVERY)

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, registries, randomness, groups of tensors, the cache."""

@@ -1,0 +1,65 @@
+"""Results that several cells share, on disk under the hash of what determines them."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.groups import Groups
+from gptfl_reports.records.files import write_atomically
+
+
+def digest(values: Mapping[str, object]) -> str:
+    """Return a hex hash of plain values; the order of keys does not matter."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """A folder of shared results.
+
+    Attributes:
+        folder: Where they lie; made when first needed.
+    """
+
+    folder: Path
+
+    def place(self, kind: str, key: str) -> Path:
+        """Return the folder of one result, which need not be there."""
+        return self.folder / kind / key[:24]
+
+    @contextmanager
+    def claim(self, kind: str, key: str) -> Iterator[Path]:
+        """Yield the folder of one result, held against other processes making the same."""
+        place = self.place(kind, key)
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(place / ".lock"):
+            yield place
+
+    def groups(
+        self, kind: str, values: Mapping[str, object], make: Callable[[], Groups]
+    ) -> tuple[Groups, bool]:
+        """Return groups made earlier from the same ``values``, or make and keep them.
+
+        Args:
+            kind: What they are; a subfolder.
+            values: Everything that determines them.
+            make: Makes the groups.
+
+        Returns:
+            The groups, and whether they were there already.
+        """
+        with self.claim(kind, digest(values)) as place:
+            path = place / "groups.safetensors"
+            if path.exists():
+                return g.decode(path.read_bytes()), True
+            data = g.encode(make())
+            write_atomically(place / "made-from.json", json.dumps(values, default=str).encode())
+            write_atomically(path, data)
+            return g.decode(data), False

@@ -1,0 +1,16 @@
+"""What may go wrong: errors a user can cause, and outcomes that stay in the tables."""
+
+from gptfl_reports.records.errors import UsageError as UsageError
+from gptfl_reports.records.errors import unknown as unknown
+
+
+class Refusal(Exception):  # noqa: N818 - a refusal is an outcome that stays in the tables, not a fault
+    """A method can't run on this task; the sentence is kept in the record."""
+
+
+class Diverged(Exception):  # noqa: N818 - an outcome that stays in the tables as "not converged"
+    """A loss or a weight became infinite or not a number."""
+
+
+class RoundAbandoned(Exception):  # noqa: N818 - an outcome of a round, not a fault
+    """Fewer clients than the threshold were left, so nothing was learnt."""

@@ -1,0 +1,1 @@
+"""Server, clients and the metered channel between them; what a method is."""

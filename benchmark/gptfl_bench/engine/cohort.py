@@ -1,0 +1,183 @@
+"""The cohort of a round: clients' replies as the server may see them, as sums unless it looks."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.errors import Refusal
+from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.secure.packing import Sums, Weighting
+from gptfl_bench.training.fit import FitResult
+from gptfl_reports.records.events import SecureSum
+
+
+@dataclass
+class _Sums:
+    """Running sums of one group, so that memory does not grow with the cohort.
+
+    Counts are kept by name, for clients of other architectures send other names.
+    """
+
+    uniform: Tree = field(default_factory=dict)
+    by_examples: Tree = field(default_factory=dict)
+    clients: Counter[str] = field(default_factory=Counter)
+    examples: Counter[str] = field(default_factory=Counter)
+
+    def add(self, tree: Tree, examples: int) -> None:
+        for name, tensor in tree.items():
+            if name not in self.uniform:
+                wide = tensor.dtype if tensor.is_floating_point() else torch.int64
+                self.uniform[name] = torch.zeros(tensor.shape, dtype=wide)
+                self.by_examples[name] = torch.zeros(tensor.shape, dtype=wide)
+            self.uniform[name].add_(tensor)
+            self.by_examples[name].add_(tensor, alpha=examples)
+            self.clients[name] += 1
+            self.examples[name] += examples
+
+
+@dataclass
+class Cohort:
+    """The clients of a round and what they sent, seen as sums unless single replies are read.
+
+    Attributes:
+        clients: Ids of the clients, ascending.
+        examples: Number of samples they hold together.
+        saw_clients: Whether single replies were read.
+        sealed: What secure aggregation came to; None where it is off.
+    """
+
+    clients: list[int]
+    examples: int = 0
+    saw_clients: bool = False
+    sealed: SecureSum | None = None
+    steps: int = 0
+    drawn: int = 0
+    _sums: dict[str, _Sums] = field(default_factory=dict)
+    _replies: list[Groups] | None = None
+    _loss_sum: float = 0.0
+    _update_square: float = 0.0
+    _weightings: tuple[Weighting, ...] = ("examples", "uniform")
+    _in_truth: "Cohort | None" = None
+
+    def sum(self, group: str) -> Tree:
+        """Return the plain sum over clients; integers are summed in 64 bits."""
+        self._ask("uniform")
+        return dict(self._sums[group].uniform) if group in self._sums else {}
+
+    def mean(self, group: str, weight: Weighting = "examples") -> Tree:
+        """Return the mean over the clients that sent a tensor; empty if no one sent the group.
+
+        Args:
+            group: Name of the group.
+            weight: By number of samples, the senders' total being 1, or all senders alike.
+                Integers (counters of batch normalisation) are rounded.
+        """
+        self._ask(weight)
+        if group not in self._sums:
+            return {}
+        sums = self._sums[group]
+        tree, totals = (
+            (sums.uniform, sums.clients)
+            if weight == "uniform"
+            else (sums.by_examples, sums.examples)
+        )
+        return {
+            name: tensor / totals[name]
+            if tensor.is_floating_point()
+            else (tensor.double() / totals[name]).round().to(tensor.dtype)
+            for name, tensor in tree.items()
+        }
+
+    @property
+    def replies(self) -> list[Groups]:
+        """What each client sent, in order of ``clients``; reading it is recorded.
+
+        Raises:
+            Refusal: Under secure aggregation.
+            RuntimeError: If the method did not declare ``Need.REPLIES``.
+        """
+        if self.sealed is not None:
+            raise Refusal(
+                "the server reads single clients' replies, which secure aggregation hides from it; "
+                "set secure_aggregation=false."
+            )
+        if self._replies is None:
+            raise RuntimeError("a method that reads single replies must declare Need.REPLIES")
+        self.saw_clients = True
+        return self._replies
+
+    @property
+    def train_loss(self) -> float:
+        """Mean loss of the clients' last local pass, by samples drawn; nan if none trained."""
+        return self._loss_sum / self.drawn if self.drawn else math.nan
+
+    @property
+    def gradient_diversity(self) -> float | None:
+        """Sum of squared update norms over the squared norm of the summed update.
+
+        Yin et al. 2018, adapted to client updates (paper section 4.2): 1/m if all updates are
+        equal, 1 if they are orthogonal. A diagnostic of the simulation, not seen by the server.
+        """
+        if self._in_truth is not None:
+            return self._in_truth.gradient_diversity
+        total = g.squared_norm(self.sum("delta"))
+        return self._update_square / total if total > 0 else None
+
+    @classmethod
+    def opened(
+        cls, truth: "Cohort", clients: list[int], sums: Sums, examples: int, sealed: SecureSum
+    ) -> "Cohort":
+        """Return what the server learns under secure aggregation: sums, and nothing else.
+
+        Args:
+            truth: What the clients would have sent, which the simulation measures with.
+            clients: Ids of the clients in the sums, ascending.
+            sums: The sums, by how they are weighted.
+            examples: Number of samples the clients hold together; 0 if it is not told.
+            sealed: What secure aggregation came to.
+        """
+        cohort = replace(
+            truth,
+            clients=clients,
+            examples=examples,
+            sealed=sealed,
+            _sums={},
+            _weightings=tuple(sums),
+            _in_truth=truth,
+        )
+        for weighting, groups in sums.items():
+            for group, tree in groups.items():
+                of_group = cohort._sums.setdefault(group, _Sums())
+                of_group.clients = Counter(dict.fromkeys(tree, len(clients)))
+                of_group.examples = Counter(dict.fromkeys(tree, examples))
+                if weighting == "uniform":
+                    of_group.uniform = tree
+                else:
+                    of_group.by_examples = tree
+        return cohort
+
+    def _ask(self, weighting: Weighting) -> None:
+        if weighting not in self._weightings:
+            raise RuntimeError(
+                f"a sum weighted by {weighting!r} must be among those of Method.weightings()"
+            )
+
+    def add(self, reply: Groups, examples: int, fits: Sequence[FitResult]) -> None:
+        """Take in one client's reply; called by the engine in order of client ids."""
+        self.examples += examples
+        for group, tree in reply.items():
+            if group not in self._sums:
+                self._sums[group] = _Sums()
+            self._sums[group].add(tree, examples)
+        self._update_square += g.squared_norm(reply.get("delta", {}))
+        for result in fits:
+            self.steps += result.steps
+            if result.examples:
+                self.drawn += result.examples
+                self._loss_sum += result.loss * result.examples
+        if self._replies is not None:
+            self._replies.append(reply)

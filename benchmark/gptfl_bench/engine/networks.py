@@ -1,0 +1,175 @@
+"""Fresh networks of one architecture, all starting from the same addressed weights."""
+
+import copy
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.core.randomness import isolated_torch_rng
+from gptfl_bench.models.network import has_features, models
+
+
+class Networks:
+    """Hands out networks; a copy of a template costs no initialisation.
+
+    Args:
+        template: A network whose weights are the start of every method.
+        device: Where networks live.
+        variant: Makes networks of another registered architecture.
+        task_size: Parameters and buffer scalars of the task's network, where a method made another
+            network of it.
+    """
+
+    def __init__(
+        self,
+        template: nn.Module,
+        device: torch.device,
+        variant: "Callable[[str], Networks] | None" = None,
+        task_size: tuple[int, int] | None = None,
+    ) -> None:
+        self._template = template.to(device)
+        self._make_variant = variant
+        self._variants: dict[str, Networks] = {}
+        # On the CPU the template's own tensors: they never change, and a copy takes memory.
+        own = {"model": g.trainable(self._template), "buffers": g.buffers(self._template)}
+        self.start: Groups = g.to(own, torch.device("cpu"))
+        self.task_size = task_size or _size(self._template)
+        self.device = device
+
+    @classmethod
+    def build(
+        cls,
+        factory: "object",
+        input_shape: tuple[int, ...],
+        num_classes: int,
+        settings: Mapping[str, object],
+        seed: int,
+        device: torch.device,
+        adapt: Callable[[nn.Module], nn.Module] = lambda template: template,
+    ) -> "Networks":
+        """Return networks made by ``factory`` with weights at the address ``(seed, "start")``.
+
+        Args:
+            factory: A model factory, or a network that serves as the template itself.
+            input_shape: Shape of one sample.
+            num_classes: Number of classes C.
+            settings: Further arguments of the factory.
+            seed: The cell's seed.
+            device: Where networks live.
+            adapt: What a method makes of the network; variants stay as they are.
+        """
+
+        def variant(name: str) -> Networks:
+            return cls.build(models.get(name), input_shape, num_classes, {}, seed, device)
+
+        if not callable(factory):
+            raise TypeError(f"a model must be a network or a factory, not {type(factory).__name__}")
+        with isolated_torch_rng(seed, "start"):
+            template = (
+                copy.deepcopy(factory)
+                if isinstance(factory, nn.Module)
+                else factory(input_shape, num_classes, **settings)
+            )
+            # Taken before a method changes it in place.
+            size = _size(template)
+            return cls(adapt(template), device, variant, size)
+
+    def variant(self, architecture: str) -> "Networks":
+        """Return networks of another registered architecture for the same task and seed.
+
+        Raises:
+            UsageError: If there is no such architecture, or none for samples of this shape.
+        """
+        if self._make_variant is None:
+            raise TypeError("these networks were made without a way to make others")
+        if architecture not in self._variants:
+            try:
+                self._variants[architecture] = self._make_variant(architecture)
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise UsageError(
+                    f"the model {architecture!r} can't be made for this task: {error}; choose "
+                    "another."
+                ) from error
+        return self._variants[architecture]
+
+    @property
+    def has_features(self) -> bool:
+        """Whether networks split into an encoder to features (b, F) and a linear head."""
+        return has_features(self._template)
+
+    def __str__(self) -> str:
+        """Return the layers, as PyTorch prints them."""
+        return str(self._template)
+
+    def new(self, groups: Mapping[str, Tree]) -> nn.Module:
+        """Return a network of its own with copies of the given ``model`` and ``buffers``.
+
+        Raises:
+            ValueError: If a group does not hold exactly the network's names and shapes.
+        """
+        template = self._template
+        own: dict[str, dict[str, Tensor]] = {
+            "model": dict(template.named_parameters()),
+            "buffers": dict(template.named_buffers()),
+        }
+        replaced: dict[int, object] = {}
+        for group, tensors in own.items():
+            given = groups.get(group) or g.combine(torch.Tensor.detach, tensors)
+            shapes = {name: tensor.shape for name, tensor in tensors.items()}
+            if shapes != {name: tensor.shape for name, tensor in given.items()}:
+                raise ValueError(f"the group {group!r} does not fit the network: {sorted(given)}")
+            for name, tensor in tensors.items():
+                copied = given[name].detach().to(self.device, copy=True)
+                replaced[id(tensor)] = (
+                    nn.Parameter(copied, tensor.requires_grad) if group == "model" else copied
+                )
+        return _twin(template, replaced).train()
+
+    def apply(self, groups: Mapping[str, Tree], x: Tensor) -> Tensor:
+        """Return the logits (b, C) of a network in evaluation mode without copying it."""
+        tensors = {
+            name: tensor.to(self.device)
+            for group in ("model", "buffers")
+            for name, tensor in groups.get(group, {}).items()
+        }
+        self._template.eval()
+        out: Tensor = torch.func.functional_call(self._template, tensors, (x,))
+        return out
+
+
+def _size(network: nn.Module) -> tuple[int, int]:
+    """Return the numbers of trainable scalars and of scalars in buffers."""
+    return g.scalars(g.trainable(network)), g.scalars(g.buffers(network))
+
+
+def _twin(module: nn.Module, memo: dict[int, object]) -> nn.Module:
+    """Return a deep copy of a network whose tensors are those that ``memo`` holds for its own.
+
+    What ``copy.deepcopy(module, memo)`` returns, several times faster: it would walk a dozen empty
+    dictionaries of hooks in every layer, which a small network pays more for than for a step.
+    """
+    if hasattr(module, "__deepcopy__"):
+        return copy.deepcopy(module, memo)
+    if id(module) in memo:
+        known = memo[id(module)]
+        assert isinstance(known, nn.Module)
+        return known
+    twin = module.__new__(type(module))
+    memo[id(module)] = twin
+    for name, value in vars(module).items():
+        if name == "_modules":
+            made: object = {
+                key: _twin(part, memo) for key, part in value.items() if part is not None
+            }
+        elif isinstance(value, int | str) or value is None:
+            made = value
+        elif isinstance(value, dict | set) and not value:
+            made = type(value)()
+        else:
+            made = copy.deepcopy(value, memo)
+        twin.__dict__[name] = made
+    return twin

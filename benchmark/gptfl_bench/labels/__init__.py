@@ -1,0 +1,1 @@
+"""Private label discovery: what labels clients hold, told in sums alone."""

@@ -1,0 +1,1 @@
+"""How good synthetic data are, measured beside the same measure of real data."""

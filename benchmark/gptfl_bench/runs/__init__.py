@@ -1,0 +1,1 @@
+"""Many cells: planned whole, launched, searched over, and the paper's tables."""

@@ -1,0 +1,238 @@
+"""From names and overrides to settings and methods, by Hydra.
+
+The base is made from the dataclasses' own defaults, so a default lives in one place and a new
+method needs no YAML. A preset (``conf/presets/<data set>/<preset>.yaml``) changes it, then the
+user's ``key=value`` overrides do. ``methods.X`` holds a method's fields and ``warm.X`` those it
+takes inside ``gptfl+X``; both fall back, field by field, on the level above.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass, replace
+from importlib.resources import files
+
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gptfl_bench.cells.settings import Settings
+from gptfl_bench.core.errors import UsageError, unknown
+from gptfl_bench.engine.method import Method, methods
+from gptfl_bench.synthesis.generator import generators, plain_fields, prompt_writers
+from gptfl_bench.tasks import loaders
+from gptfl_bench.tasks.task import tasks
+from gptfl_reports.records.schema import ABLATED
+from gptfl_reports.records.typed import build
+
+Tree = dict[str, object]
+DEFAULT_INNER = "fedavg"
+"""What a wrapper wraps if no method is named: ``gptfl`` is ``gptfl+fedavg``."""
+
+PRESETS = ("quick", "default", "cpu", "paper")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A resolved configuration.
+
+    Attributes:
+        preset: Name of the preset it started from.
+        tree: All values, plain.
+    """
+
+    preset: str
+    tree: Tree
+
+    @property
+    def settings(self) -> Settings:
+        """The settings, typed.
+
+        Raises:
+            UsageError: If a value does not fit.
+        """
+        own = {item.name for item in fields(Settings)}
+        return build(Settings, {k: v for k, v in self.tree.items() if k in own}, "")
+
+    def method(self, name: str) -> Method:
+        """Return the method called ``name``, or ``wrapper+inner``; either may end in ``-ablated``.
+
+        Raises:
+            UsageError: If there is none, or a value does not fit.
+        """
+        if name.endswith(ABLATED):
+            return self.method(name.removesuffix(ABLATED)).ablated()
+        outer, _, inner = name.partition("+")
+        kind = methods.get(outer)
+        values = self._values("methods", outer)
+        if not _wraps(kind):
+            if inner:
+                raise UsageError(
+                    f"{name!r} can't be run: {outer!r} wraps no other method; write gptfl+{outer}."
+                )
+            return build(kind, values, f"methods.{outer}")
+        inner = inner or DEFAULT_INNER
+        if _wraps(methods.get(inner)):
+            raise UsageError(f"{name!r} can't be run: {inner!r} is a wrapper itself; wrap another.")
+        wrapped = build(methods.get(inner), self._values("warm", inner), f"warm.{inner}")
+        wrapper = build(kind, values, f"methods.{outer}")
+        changed: Method = replace(wrapper, inner=wrapped)  # type: ignore[call-arg]
+        return changed
+
+    def _values(self, section: str, name: str) -> Tree:
+        branch = self.tree[section]
+        assert isinstance(branch, dict)
+        return dict(branch[name])
+
+
+def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
+    """Return the configuration for a data set.
+
+    Args:
+        dataset: Name of the data set; one without presets of its own takes those for any.
+        preset: Name of the preset.
+        overrides: ``key=value`` in Hydra's syntax.
+
+    Raises:
+        UsageError: If a preset, a key or a value does not exist or does not fit.
+    """
+    root = files("gptfl_bench.conf") / "presets"
+    folder = dataset if (root / dataset / f"{preset}.yaml").is_file() else "any"
+    if not (root / folder / f"{preset}.yaml").is_file():
+        raise unknown("preset", preset, PRESETS)
+    base = _base(dataset)
+    overrides = [_quoted(text) for text in overrides]
+    given = _check(base, overrides)
+    ConfigStore.instance().store(name="base", node=base)
+    try:
+        with initialize_config_module("gptfl_bench.conf", version_base="1.3"):
+            tree = compose("base", [f"+presets/{folder}={preset}", *overrides])
+        _spread_plan(tree, given)
+        plain = OmegaConf.to_container(tree, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"the settings can't be read ({reason.rstrip('.')}); gptfl-bench run --cfg prints all."
+        ) from error
+    assert isinstance(plain, dict)
+    return Config(preset, {str(key): value for key, value in plain.items()})
+
+
+def as_yaml(config: Config, names: Sequence[str]) -> str:
+    """Return the configuration as YAML with the given methods only."""
+    tree = dict(config.tree)
+    tree["methods"] = {name: asdict(config.method(name)) for name in names}
+    del tree["warm"]
+    return OmegaConf.to_yaml(OmegaConf.create(tree))
+
+
+def _base(dataset: str) -> Tree:
+    tree: Tree = asdict(Settings())
+    if dataset in tasks.names():
+        tree["data"] = loaders.options(dataset)
+    for section, registry in (("generators", generators), ("prompts", prompt_writers)):
+        fields_of = {name: plain_fields(registry.get(name)) for name in registry.names()}
+        tree[section] = {name: values for name, values in fields_of.items() if values}
+    names = methods.names()
+    inner = [name for name in names if not _wraps(methods.get(name))]
+    tree["methods"] = {name: _node(methods.get(name), "") for name in names}
+    tree["warm"] = {name: _node(methods.get(name), f"methods.{name}") for name in inner}
+    return tree
+
+
+def _wraps(kind: type[Method]) -> bool:
+    return any(item.name == "inner" for item in fields(kind))
+
+
+def _node(kind: type[Method], parent: str) -> Tree:
+    """Return a method's fields with their defaults, or with references to ``parent``'s fields."""
+    node: Tree = {}
+    for item in fields(kind):
+        if item.name == "inner":
+            continue
+        above = f"{parent}.{item.name}" if parent else ""
+        value = _default(item)
+        if item.name == "plan":
+            above = above or "plan"
+        if is_dataclass(value) and not isinstance(value, type):
+            node[item.name] = {
+                part.name: f"${{{above}.{part.name}}}" if above else getattr(value, part.name)
+                for part in fields(value)
+            }
+        else:
+            node[item.name] = f"${{{above}}}" if above else value
+    return node
+
+
+def _default(item: "Field[object]") -> object:
+    if item.default is not MISSING:
+        return item.default
+    if item.default_factory is not MISSING:
+        return item.default_factory()
+    raise UsageError(f"the method field {item.name!r} needs a default value.")
+
+
+def _quoted(text: str) -> str:
+    """Return an override with its value in quotes if it can't be read otherwise.
+
+    Hydra's grammar has no place for ``~``, ``(`` or ``é``, but paths and patterns do.
+    """
+    try:
+        OverridesParser.create().parse_override(text)
+    except HydraException:
+        key, _, value = text.partition("=")
+        # Backslashes count double before a quote, and only there.
+        escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + ('\\"' if m[2] else ""), value)
+        return f'{key}="{escaped}"' if value else text
+    return text
+
+
+def _check(base: Tree, overrides: Sequence[str]) -> set[str]:
+    """Return the keys that overrides set, after refusing those that do not exist."""
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            raise UsageError(
+                f"{text!r} is no setting; write key=value (gptfl-bench run --cfg prints them all)."
+            ) from error
+    known = OmegaConf.create(base)
+    given = set()
+    for override in parsed:
+        key = override.key_or_group
+        if override.is_sweep_override() or override.is_delete():
+            raise UsageError(
+                f"{override.input_line!r} is no plain setting; write key=value with one value."
+            )
+        new_argument = override.is_add() and key.startswith("model_args.")
+        if not new_argument and key not in (keys := _keys(known)):
+            raise unknown("setting", key, keys, "gptfl-bench run --cfg prints all settings")
+        given.add(key)
+    return given
+
+
+def _keys(tree: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for name in map(str, tree):
+        path = f"{prefix}{name}"
+        node = tree._get_node(name)
+        if isinstance(node, DictConfig) and len(node):
+            keys += _keys(node, f"{path}.")
+        else:
+            keys.append(path)
+    return keys
+
+
+def _spread_plan(tree: DictConfig, given: set[str]) -> None:
+    """Let a plan given on the command line win over rates that a preset gives to methods."""
+    for key in sorted(given):
+        if not key.startswith("plan."):
+            continue
+        for section in ("methods", "warm"):
+            for name in tree[section]:
+                if "plan" in tree[section][name] and f"{section}.{name}.{key}" not in given:
+                    OmegaConf.update(tree, f"{section}.{name}.{key}", OmegaConf.select(tree, key))

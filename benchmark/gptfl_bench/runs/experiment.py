@@ -1,0 +1,154 @@
+"""A run: methods x seeds on one task, planned whole before anything is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from gptfl_bench.cells import rounds as loop
+from gptfl_bench.cells.spec import CellSpec, forget_tasks
+from gptfl_bench.core.cache import Artifacts
+from gptfl_bench.core.errors import UsageError, unknown
+from gptfl_bench.engine.method import Method, methods
+from gptfl_bench.models.network import models
+from gptfl_bench.runs import config
+from gptfl_bench.runs.config import Config
+from gptfl_bench.synthesis.generator import generators, make, prompt_writers
+from gptfl_bench.tasks.access import Access, check_folder, default_cache
+from gptfl_bench.tasks.task import Task, partitions, tasks
+from gptfl_reports.records.schema import ABLATED
+
+WRAPPER = "gptfl"
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """All cells of a run, checked.
+
+    Attributes:
+        cells: The cells, seeds taking turns within a method.
+        config: The configuration they share.
+    """
+
+    cells: tuple[CellSpec, ...]
+    config: Config
+
+
+def plan(
+    methods_asked: Sequence[str | Method],
+    dataset: str | Task,
+    preset: str,
+    seeds: Sequence[int],
+    overrides: Sequence[str] = (),
+    network: nn.Module | None = None,
+    access: Access | None = None,
+) -> RunPlan:
+    """Return the cells of a run; nothing is loaded or written.
+
+    Args:
+        methods_asked: Names (``all`` is every registered one, ``gptfl+X`` warm-starts X,
+            ``X-ablated`` leaves out what sets X apart, ``ablations`` does so for every X that can)
+            or method objects.
+        dataset: Name of a data set, or a task.
+        preset: Name of the preset.
+        seeds: Roots of randomness.
+        overrides: ``key=value`` settings.
+        network: A network in place of the one the settings name.
+        access: Where data sets may be looked for.
+
+    Raises:
+        UsageError: If any name or value does not fit.
+    """
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UsageError(f"seeds {list(seeds)} must be distinct whole numbers of 0 or more.")
+    forget_tasks()
+    dataset_name = dataset if isinstance(dataset, str) else dataset.name
+    if isinstance(dataset, str):
+        tasks.get(dataset)
+    named = expand([item for item in methods_asked if isinstance(item, str)])
+    tree = config.load(dataset_name, preset, overrides)
+    settings = tree.settings
+    partitions.get(settings.partition.recipe)
+    synthetic = settings.synthetic
+    make(generators, synthetic.generator, settings.generators.get(synthetic.generator, {}))
+    make(prompt_writers, synthetic.prompts, settings.prompts.get(synthetic.prompts, {}))
+    if network is None:
+        models.get(settings.model)
+    chosen: dict[str, Method] = {}
+    for name in started(named, settings.start):
+        chosen[name] = tree.method(name)
+    for item in methods_asked:
+        if isinstance(item, Method):
+            chosen[_object_name(item, chosen)] = item
+    if not chosen:
+        raise UsageError("no method is named; choose from " + ", ".join(methods.names()) + ".")
+    for method in chosen.values():
+        for architecture in method.architectures():
+            models.get(architecture)
+    cells = tuple(
+        CellSpec(name, method, seed, dataset, preset, settings, network, access or Access())
+        for name, method in chosen.items()
+        for seed in seeds
+    )
+    return RunPlan(cells, tree)
+
+
+def expand(asked: Sequence[str]) -> list[str]:
+    """Return method names without repeats, ``all`` and ``ablations`` replaced by what they name.
+
+    Raises:
+        UsageError: If a name does not exist.
+    """
+    ablated = [name + ABLATED for name in methods.names() if methods.get(name).ablation]
+    many = {"all": methods.names(), "ablations": ablated}
+    names: list[str] = []
+    for item in asked:
+        for name in many.get(item, [item]):
+            for part in name.removesuffix(ABLATED).split("+"):
+                if part not in methods.names():
+                    raise unknown("method", part, [*many, *methods.names()])
+            if name == f"{WRAPPER}+{config.DEFAULT_INNER}":
+                name = WRAPPER
+            if name not in names:
+                names.append(name)
+    return names
+
+
+def started(names: Sequence[str], start: str) -> list[str]:
+    """Return names as the option ``start`` asks: all warm, all cold, or as they are."""
+
+    def change(name: str) -> str:
+        inner = config.DEFAULT_INNER if name == WRAPPER else name.removeprefix(f"{WRAPPER}+")
+        if start == "cold":
+            return inner
+        if start == "warm":
+            return WRAPPER if inner == config.DEFAULT_INNER else f"{WRAPPER}+{inner}"
+        return name
+
+    return list(dict.fromkeys(change(name) for name in names))
+
+
+def context(
+    out: Path, command: str = "", force: bool = False, cache: Path | None = None
+) -> loop.Context:
+    """Return what cells are given.
+
+    Raises:
+        UsageError: If ``out`` is a file.
+    """
+    check_folder(out)
+    check_folder(cache := cache or default_cache())
+    return loop.Context(out, Artifacts(cache), command, force)
+
+
+def _object_name(method: Method, taken: dict[str, Method]) -> str:
+    name = methods.name_of(type(method)) or type(method).__name__.lower()
+    inner = getattr(method, "inner", None)
+    if isinstance(inner, Method):
+        name = f"{name}+{_object_name(inner, {})}"
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free

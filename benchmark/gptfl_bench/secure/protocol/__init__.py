@@ -1,0 +1,1 @@
+"""Protocols of secure aggregation, message by message."""

@@ -1,0 +1,1 @@
+"""GPT-FL's workshop: from label names over prompts and samples to start weights."""

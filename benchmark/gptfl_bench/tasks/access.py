@@ -1,0 +1,88 @@
+"""Where data sets may be looked for, and whether what is missing may be downloaded."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from gptfl_bench.core.errors import UsageError
+
+DATA_VARIABLE = "GPTFL_BENCH_DATA"
+CACHE_VARIABLE = "GPTFL_BENCH_CACHE"
+
+
+def default_data() -> Path:
+    """Return the folder of data sets if no other is named."""
+    return Path(os.environ.get(DATA_VARIABLE) or platformdirs.user_data_dir("gptfl-bench"))
+
+
+def default_cache() -> Path:
+    """Return the folder of shared results if no other is named."""
+    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("gptfl-bench"))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that can't be one.
+
+    Raises:
+        UsageError: If it or a folder above it is a file.
+    """
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise UsageError(f"{str(folder)!r} can't be a folder: {str(place)!r} is a file.")
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a loader may use; it changes no result.
+
+    Attributes:
+        data: Folder in which data sets are looked for, and into which they are downloaded.
+        cache: Folder of what is computed once, such as decoded images and audio features.
+        download: Whether a data set that is not there may be downloaded.
+        anew: Whether to decode files again that were decoded before.
+    """
+
+    data: Path = field(default_factory=default_data)
+    cache: Path = field(default_factory=default_cache)
+    download: bool = True
+    anew: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse files where folders are needed.
+
+        Raises:
+            UsageError: Naming the file.
+        """
+        check_folder(self.data)
+        check_folder(self.cache)
+
+    def announce(self, line: str) -> None:
+        """Tell the user about work that takes long, on standard error."""
+        print(f"gptfl-bench: {line}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def bar(self, what: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+        """Yield what moves a bar on a terminal, from the amount done and due; elsewhere it is mute.
+
+        Args:
+            what: What is being done.
+            of_bytes: Whether amounts are bytes.
+        """
+        if not sys.stderr.isatty():
+            yield lambda done, due: None
+            return
+        from rich import progress
+        from rich.console import Console
+
+        amount = progress.DownloadColumn() if of_bytes else progress.MofNCompleteColumn()
+        columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), amount)
+        console = Console(stderr=True)
+        times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn())
+        with progress.Progress(*columns, *times, console=console, transient=True) as bars:
+            task = bars.add_task(what, total=None)
+            yield lambda done, due: bars.update(task, completed=done, total=due or None)

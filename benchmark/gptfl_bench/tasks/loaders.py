@@ -1,0 +1,61 @@
+"""Calling a data set's loader with the options a user may set as ``data.key=value``.
+
+A loader takes nothing, or ``(access: Access, options: Options = Options())`` where ``Options`` is a
+frozen dataclass; its fields and their defaults are the settings under ``data``.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.tasks.access import Access
+from gptfl_bench.tasks.task import Task, tasks
+from gptfl_reports.records.typed import build
+
+WHERE_NOT_WHAT = frozenset({"path"})
+"""Options that say where data lie; the data's own fingerprint says what they are."""
+
+
+def reads_files(name: str) -> bool:
+    """Return whether a data set is read from the user's files or from a package.
+
+    Raises:
+        UsageError: If there is no such data set.
+    """
+    return bool(inspect.signature(tasks.get(name)).parameters)
+
+
+def options(name: str) -> dict[str, Any]:
+    """Return the options of a data set's loader with their defaults; empty if it takes none.
+
+    Raises:
+        UsageError: If there is no such data set.
+    """
+    return asdict(_default(name)) if reads_files(name) else {}
+
+
+def load(name: str, values: Mapping[str, object], access: Access) -> Task:
+    """Return the task called ``name``.
+
+    Args:
+        name: A registered data set.
+        values: Options that differ from their defaults.
+        access: Where files lie.
+
+    Raises:
+        UsageError: If an option does not fit, or the data are not there or damaged.
+    """
+    loader = tasks.get(name)
+    if not reads_files(name):
+        if values:
+            raise UsageError(f"data set {name!r} has no options, so {dict(values)} can't be used.")
+        return loader()
+    default = _default(name)
+    chosen = build(type(default), {**asdict(default), **values}, "data")
+    return loader(access, chosen)
+
+
+def _default(name: str) -> Any:  # noqa: ANN401 - each loader has its own dataclass
+    return inspect.signature(tasks.get(name)).parameters["options"].default

@@ -1,0 +1,1 @@
+"""Services and weights behind generators and prompt writers."""

@@ -1,0 +1,122 @@
+"""What generators that load published weights share: where they run and what identifies them."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from gptfl_bench.core.errors import UsageError
+from gptfl_datasets.files.audio import SAMPLE_RATE
+from gptfl_datasets.generators.diffusion import TextToImage
+
+Precision = Literal["auto", "float32", "float16"]
+"""What weights are turned into; ``auto`` is half precision on a GPU and single elsewhere."""
+
+
+def place(device: str, precision: Precision) -> tuple[str, torch.dtype]:
+    """Return the device and the type of weights that two settings stand for.
+
+    Raises:
+        UsageError: If there is no such device.
+    """
+    # Imported here: the engine imports the generators when it looks up their names.
+    from gptfl_bench.cells.world import pick_device
+
+    picked = pick_device(device)
+    if precision == "auto":
+        precision = "float16" if picked.type == "cuda" else "float32"
+    return str(picked), {"float32": torch.float32, "float16": torch.float16}[precision]
+
+
+def located(model: str) -> str:
+    """Return the folder that a setting names, a leading ``~`` resolved, or else its id as it is."""
+    folder = Path(model).expanduser()
+    return str(folder) if folder.is_dir() else model
+
+
+def fingerprint(models: Iterable[str], *settings: object) -> str:
+    """Return a SHA-256 over settings, versions of the libraries and models.
+
+    A model that is a folder counts with all its files but the model card, another with its id.
+    """
+    digest = hashlib.sha256(repr(settings).encode())
+    for package in ("diffusers", "transformers"):
+        digest.update(f"{package} {version(package)}".encode())
+    for model in models:
+        digest.update(TextToImage(model).fingerprint.encode())
+    return digest.hexdigest()
+
+
+def reason(error: BaseException) -> str:
+    """Return the first sentence of what an error says, without what it has in brackets."""
+    said = str(error).strip() or type(error).__name__
+    return re.split(r"\n|\. | \(", said)[0].rstrip(".:")
+
+
+def absent(name: str, field: str, model: str, size: str, error: BaseException) -> UsageError:
+    """Return the error for weights that can't be loaded.
+
+    Args:
+        name: The generator, as registered.
+        field: Its field that names the weights.
+        model: The value of that field.
+        size: What the weights take, in words.
+        error: Why they could not be loaded.
+    """
+    if Path(model).is_dir():
+        return UsageError(
+            f"the generator {name!r} can't load the folder {model!r} ({reason(error)}); set "
+            f"generators.{name}.{field} to one that diffusers or transformers saved, with weights "
+            "in safetensors."
+        )
+    return UsageError(
+        f"the generator {name!r} can't load the weights of {model!r} ({reason(error)}), which take "
+        f"{size}, best on a GPU; let this machine reach the hub once, set "
+        f"generators.{name}.{field}=FOLDER to a copy in safetensors, or use data that were made "
+        "elsewhere (synthetic.generator=folder)."
+    )
+
+
+def hub_answers(model: str, revision: str) -> bool:
+    """Return whether the hub has a model and can be reached now.
+
+    It is asked once; where there is no network, transformers would ask again for minutes, for each
+    file, and say so.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().model_info(model, revision=revision, timeout=10)
+    except Exception:  # Of the hub or of its library for HTTP, which is not always the same one.
+        return False
+    return True
+
+
+def fitted(wave: np.ndarray, seconds: float) -> np.ndarray:
+    """Return sound padded with silence or cut at its end, float32 (seconds x 16,000,) in [-1, 1].
+
+    Args:
+        wave: Samples (time,) at 16 kHz.
+        seconds: Length to return.
+    """
+    length = max(round(seconds * SAMPLE_RATE), 1)
+    heard = np.clip(wave[:length].astype(np.float32), -1, 1)
+    return np.pad(heard, (0, length - len(heard)))
+
+
+def check_rate(name: str, model: str, rate: int) -> None:
+    """Refuse a model that makes sound at another rate than 16 kHz.
+
+    Raises:
+        UsageError: Naming the model and its rate.
+    """
+    if rate != SAMPLE_RATE:
+        raise UsageError(
+            f"the weights of {model!r} make {rate:,} samples a second, and the generator {name!r} "
+            f"needs {SAMPLE_RATE:,}; choose another model."
+        )

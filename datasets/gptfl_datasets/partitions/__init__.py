@@ -1,0 +1,1 @@
+"""Recipes by which clients share a data set."""

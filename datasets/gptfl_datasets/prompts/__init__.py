@@ -1,0 +1,1 @@
+"""Prompt writers: texts around a label."""

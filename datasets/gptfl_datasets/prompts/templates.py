@@ -1,0 +1,87 @@
+"""The fixed templates of GPT-FL's released code, for images, sounds and speech."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gptfl_bench.synthesis.generator import Modality, prompt_writers
+
+
+@prompt_writers.register(
+    "templates", title="one fixed sentence a label", source="GPT-FL's released code"
+)
+@dataclass(frozen=True)
+class TemplateWriter:
+    """Puts a label into one sentence, the same for all samples of the class.
+
+    Attributes:
+        subject: What all classes are kinds of, for images: with ``flower``, as the released code
+            has it for Flowers102, ``a flower photo of {name}``; without, ``a photo of a {name}``.
+        VERSION: Names the sentences in cells' names; new whenever one changes.
+    """
+
+    VERSION: ClassVar[str] = "948d2e4852fbf5a0db1c482c654b7fe48b5fe2043a0b80af53f3ac0db117946b"
+    FINGERPRINTS: ClassVar[Mapping[str | None, str]] = {
+        None: "fcf3b7517c6c25d2b3554298eda134452cd4e3ce436d93bde38daf0b3df5527d",
+        "flower": "02e23091488f6fc98d86daa83178ad8d0c2b74237bd49499efa7793b504c0dd3",
+    }
+
+    subject: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over version and settings; given ones for the subjects of the presets."""
+        made = hashlib.sha256((self.VERSION + repr(self)).encode()).hexdigest()
+        return self.FINGERPRINTS.get(self.subject, made)
+
+    def write(
+        self,
+        label: str,
+        count: int,
+        *,
+        modality: Modality,
+        seed: int,
+        labels: Sequence[str] = (),
+    ) -> list[str]:
+        """Return the sentence around ``label``, underscores turned into blanks, ``count`` times.
+
+        For speech it is the bare word, since a speaker would read out any other.
+
+        Args:
+            label: The class name.
+            count: How many.
+            modality: What is to be made from them.
+            seed: Of no effect.
+            labels: Of no effect.
+        """
+        name = spoken(label)
+        if modality == "speech":
+            return [name] * count
+        if modality == "sound":
+            return [f"a sound of {name}"] * count
+        if self.subject:
+            return [f"{article(self.subject)} {self.subject} photo of {name}"] * count
+        return [f"a photo of {article(name)} {name}"] * count
+
+
+def spoken(label: str) -> str:
+    """Return a label as it is said: underscores as blanks, none of them twice or at an end.
+
+    >>> spoken("crying_baby ")
+    'crying baby'
+    """
+    return " ".join(label.replace("_", " ").split())
+
+
+def article(name: str) -> str:
+    """Return the indefinite article that fits a name by its spelling.
+
+    >>> article("airplane"), article("one"), article("Unicorn"), article("deer")
+    ('an', 'a', 'a', 'a')
+    """
+    said = name.lower()
+    # Vowels that are spoken as consonants.
+    if said.startswith(("one", "uni", "use", "eu")) or not said.startswith(tuple("aeiou")):
+        return "a"
+    return "an"

@@ -1,0 +1,1 @@
+"""Data sets, each a task with its official split."""

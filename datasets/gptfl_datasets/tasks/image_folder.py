@@ -1,0 +1,86 @@
+"""Task ``image_folder``: a user's own images, one folder a class."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptfl_bench.tasks.access import Access
+from gptfl_bench.tasks.task import Task, tasks
+from gptfl_datasets.files.class_folders import IMAGES
+from gptfl_datasets.files.own_data import OwnData, own_data, own_tree
+from gptfl_datasets.files.pictures import decode, fitted
+from gptfl_datasets.files.prepared import About, Workspace, prepare
+from gptfl_datasets.preprocess.image_pipeline import folder_pipelines
+from gptfl_datasets.preprocess.images import PictureForm
+
+
+@dataclass(frozen=True)
+class ImageFolderOptions:
+    """What of a folder of images is read, and how.
+
+    Attributes:
+        path: Folder or archive with a folder for each class, or with ``train`` and ``test``.
+        size: Height and width of an image as it is stored and the network sees it.
+        clients: Regular expression that finds a file's client group in its path, for partition
+            ``group``.
+        test_share: Share held out where there are no ``train`` and ``test``.
+        augmentation: ``paper``: random resized crop and flip; ``light``: crop and flip; ``none``.
+    """
+
+    path: str | None = None
+    size: int = 32
+    clients: str | None = None
+    test_share: float = 0.2
+    augmentation: Literal["paper", "light", "none"] = "light"
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        if not 8 <= self.size <= 1024:
+            raise ValueError(f"size={self.size} must be from 8 to 1024")
+        if not 0 < self.test_share < 1:
+            raise ValueError(f"test_share={self.test_share} must be between 0 and 1")
+
+
+@tasks.register(
+    "image_folder",
+    title="Your own images: data.path=FOLDER with one folder a class",
+    needs="data.path",
+)
+def image_folder(access: Access, options: ImageFolderOptions = ImageFolderOptions()) -> Task:
+    """Return the task; network input is float32 (N, 3, size, size), normalised as ImageNet.
+
+    Raises:
+        UsageError: If the folder is not there or not as it should be.
+    """
+    tree = own_tree("image_folder", options.path)
+    key = {
+        "source": tree.stamp(),
+        "size": options.size,
+        "clients": options.clients,
+        "test_share": options.test_share,
+    }
+
+    def make(workspace: Workspace) -> About:
+        data = own_data(tree, IMAGES, options.clients, options.test_share)
+        _fill(workspace, data, options.size)
+        read = f"folder {tree.path.name}"
+        return About(data.classes, data.groups, data.note, read, data.made_by)
+
+    ready = prepare(access, "image_folder", key, make)
+    pipelines = folder_pipelines(options.size, options.augmentation)
+    return ready.task(
+        "image_folder", PictureForm(options.size), train=pipelines.train, test=pipelines.test
+    )
+
+
+def _fill(workspace: Workspace, data: OwnData, size: int) -> None:
+    rows: dict[str, tuple[NDArray[np.generic], int]] = {}
+    for split, labels in (("train", data.train), ("test", data.test)):
+        x = workspace.empty(f"{split}_x", (len(labels), 3, size, size), np.uint8)
+        workspace.empty(f"{split}_y", (len(labels),), np.int64)[:] = list(labels.values())
+        rows |= {name: (x, row) for row, name in enumerate(labels)}
+    for name, encoded in workspace.stream(data.tree, rows):
+        array, row = rows[name]
+        array[row] = fitted(decode(encoded, name), size).transpose(2, 0, 1)

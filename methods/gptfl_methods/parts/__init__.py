@@ -1,0 +1,1 @@
+"""What single methods are made of, beside the engine."""

@@ -1,0 +1,1 @@
+"""One figure a file, its numbers first."""

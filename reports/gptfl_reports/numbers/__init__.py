@@ -1,0 +1,1 @@
+"""Statistics made of records: spreads, intervals, standings, ranks."""

@@ -1,0 +1,247 @@
+"""Cells sorted into tasks and, within a task, into entrants: what is compared with what.
+
+Cells share a task if everything a fair comparison needs is the same: data, how they are shared
+(up to the seed), model, budget, metric, target and preset. Within a task an entrant is one method
+with one setting; its cells differ only by seed.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gptfl_reports.records.cells import Cell
+from gptfl_reports.records.schema import ABLATED, RunRecord
+from gptfl_reports.tables.table import QUICK
+
+_NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search", "quality"}
+"""Parts of a resolved configuration that may differ between cells of one entrant."""
+LOCAL_BUDGET = ("epochs", "steps", "batch_size")
+"""Parts of the local plan that are budget, not tuning: a comparison must hold them equal."""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One method with one setting on one task.
+
+    Attributes:
+        label: The method's name; with what sets it apart where a task has it more than once.
+        method: The method's name.
+        cells: Its cells by seed, whatever became of them.
+    """
+
+    label: str
+    method: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def ablated(self) -> bool:
+        """Whether the method runs without what sets it apart."""
+        return self.method.endswith(ABLATED)
+
+    @property
+    def finished(self) -> tuple[Cell, ...]:
+        """The cells whose values count."""
+        return tuple(cell for cell in self.cells if cell.ending.status == "finished")
+
+    @property
+    def status(self) -> str:
+        """What became of the cells, with every sentence; "not converged" for divergence."""
+        fates: dict[str, list[int]] = {}
+        for cell in self.cells:
+            words = fate(cell.ending.status, cell.ending.reason)
+            fates.setdefault(words, []).append(cell.record["seed"])
+        done = len(self.finished)
+        if not done and len(fates) == 1:
+            return next(iter(fates))
+        others = {cell.ending.status for cell in self.cells} - {"finished"}
+        verb = "converged" if others == {"diverged"} else "finished"
+        sentences = [
+            f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}: {words}"
+            for words, seeds in fates.items()
+            if words != "finished"
+        ]
+        return "; ".join([f"{done} of {len(self.cells)} {verb}", *sentences])
+
+
+@dataclass(frozen=True)
+class TaskGroup:
+    """All cells of one task.
+
+    Attributes:
+        title: The task in a line; no two tasks of a report share it.
+        quick: Whether the cells are a quick run.
+        metric: The metric in words: what all values are but those named accuracy.
+        entrants: Who was measured, by label.
+    """
+
+    title: str
+    quick: bool
+    metric: str
+    entrants: tuple[Entrant, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells of the task."""
+        return tuple(cell for entrant in self.entrants for cell in entrant.cells)
+
+    @property
+    def stamp(self) -> str:
+        """The warning that goes on everything made from the task; empty for none."""
+        return QUICK if self.quick else ""
+
+
+def group(cells: Iterable[Cell]) -> tuple[TaskGroup, ...]:
+    """Return the tasks of some cells in alphabetical order."""
+    tasks: dict[str, list[Cell]] = {}
+    for cell in cells:
+        tasks.setdefault(_task_key(cell.record), []).append(cell)
+    groups: list[TaskGroup] = []
+    seen: dict[str, int] = {}
+    for _, members in sorted(tasks.items()):
+        record = members[0].record
+        title = _title([cell.record for cell in members])
+        seen[title] = seen.get(title, 0) + 1
+        if seen[title] > 1:
+            title = f"{title} ({seen[title]})"
+        quick = record["preset"]["quick"]
+        metric = metric_words(record["metric"])
+        groups.append(TaskGroup(title, quick, metric, _entrants(members)))
+    return tuple(groups)
+
+
+def metric_words(metric: str) -> str:
+    """Return a metric's name as people write it."""
+    return "macro F1" if metric == "macro_f1" else metric
+
+
+def fate(status: str, reason: str = "") -> str:
+    """Return what became of a cell in words, with its sentence; "not converged" for divergence."""
+    word = "not converged" if status == "diverged" else status
+    if not reason or word == "finished":
+        return word
+    return reason if reason.startswith(word) else f"{word}: {reason}"
+
+
+def sharing(record: RunRecord) -> str:
+    """Return the partition's recipe with its settings, the seed left out."""
+    partition = record["partition"]
+    settings = {k: v for k, v in partition["settings"].items() if v is not None and k != "seed"}
+    inside = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
+    return f"{partition['recipe']}({inside})"
+
+
+def flat(settings: object, prefix: str = "") -> dict[str, str]:
+    """Return nested settings as dotted names to JSON text, those of the seed left out."""
+    if not isinstance(settings, Mapping):
+        return {prefix: json.dumps(settings, sort_keys=True, default=str)}
+    leaves: dict[str, str] = {}
+    for key, value in settings.items():
+        if str(key) not in _NOT_SETTINGS:
+            leaves |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
+
+
+def plan_of(record: RunRecord) -> dict[str, str]:
+    """Return the settings of a cell's local plan that are not null, by name.
+
+    A method's own plan counts, or that of the method it wraps; the run's is what they start from.
+    """
+    method = record["config"].get("method")
+    plan = record["config"].get("plan")
+    while isinstance(method, Mapping):
+        plan = method.get("plan", plan)
+        method = method.get("inner")
+    leaves = flat(plan) if isinstance(plan, Mapping) else {}
+    return {key: value.strip('"') for key, value in leaves.items() if value != "null"}
+
+
+def _task_key(record: RunRecord) -> str:
+    data, model, plan = record["dataset"], record["model"], plan_of(record)
+    return json.dumps(
+        [
+            [data[key] for key in ("name", "version", "note", "evaluated_on", "sha256")],
+            sharing(record),
+            [model["name"], model["parameters"], model["buffers"]],
+            [record["rounds"], record["num_clients"], record["cohort_size"]],
+            [plan.get(key) for key in LOCAL_BUDGET],
+            [record["metric"], record["target"]],
+            [record["preset"]["name"], record["preset"]["quick"]],
+        ]
+    )
+
+
+def data_title(records: Sequence[RunRecord]) -> str:
+    """Return the name of some records' data, and what was read where that is no package's own."""
+    files = read_from(records)
+    return records[0]["dataset"]["name"] + (f" ({files})" if files else "")
+
+
+def read_from(records: Iterable[RunRecord]) -> str:
+    """Return what data were read from, in words; empty if the records don't say."""
+    return " and ".join(sorted({record["dataset"].get("read", "") for record in records} - {""}))
+
+
+def _title(records: Sequence[RunRecord]) -> str:
+    record = records[0]
+    return (
+        f"{data_title(records)} · {sharing(record)} · {record['model']['name']} · "
+        f"{record['rounds']} rounds of {record['cohort_size']} of {record['num_clients']} clients"
+    )
+
+
+def _entrants(cells: Sequence[Cell]) -> tuple[Entrant, ...]:
+    """Sort the cells of a task by method and setting, and name what sets them apart."""
+    by_method: dict[str, dict[str, list[Cell]]] = {}
+    for cell in sorted(cells, key=lambda c: (c.record["seed"], c.record["run_id"])):
+        variants = by_method.setdefault(cell.record["method"], {})
+        key = json.dumps(settings(cell.record), sort_keys=True)
+        # Cells that share seed and settings but not the id must not be averaged as if repeated.
+        while any(c.record["seed"] == cell.record["seed"] for c in variants.get(key, [])):
+            key += "'"
+        variants.setdefault(key, []).append(cell)
+    entrants: list[Entrant] = []
+    for method, variants in sorted(by_method.items()):
+        apart = differences([settings(members[0].record) for members in variants.values()])
+        labels = [f"{method} ({text})" if text else method for text in apart]
+        for label, members in zip(labels, variants.values(), strict=True):
+            if labels.count(label) > 1:
+                label = f"{method} (run {members[0].record['run_id']})"
+            entrants.append(Entrant(label, method, tuple(members)))
+    return tuple(sorted(entrants, key=lambda entrant: entrant.label))
+
+
+def settings(record: RunRecord) -> dict[str, str]:
+    """Return what must be equal for two cells to be repetitions of one another."""
+    own = {k: v for k, v in flat(record["config"]).items() if not k.startswith("secure")}
+    return own | {
+        "sealed": sealing(record),
+        "source": record["method_sha256"][:8],
+    }
+
+
+def sealing(record: RunRecord) -> str:
+    """Return how a cell's sums are taken, in words; ``no`` without secure aggregation."""
+    if not record["secure_aggregation"]:
+        return "no"
+    fields = {key: value.strip('"') for key, value in flat(record["config"]["secure"]).items()}
+    words = [f"{fields['protocol']}, {fields['bits']} bits, clip {fields['clip']}"]
+    if float(fields["dropout"]) or fields["schedule"]:
+        words.append(f"threshold {float(fields['threshold']):.2g}, dropout {fields['dropout']}")
+    if fields["schedule"]:
+        words.append(f"lost {fields['schedule']}")
+    return ", ".join(words)
+
+
+def differences(variants: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return for each variant its settings that are not the same in all, in a line."""
+    keys = sorted({key for variant in variants for key in variant})
+    keys = [key for key in keys if len({variant.get(key) for variant in variants}) > 1]
+    short = [key.rpartition(".")[2] for key in keys]
+    names = [s if short.count(s) == 1 else key for s, key in zip(short, keys, strict=True)]
+    return [
+        ", ".join(
+            f"{name}={variant.get(key, 'unset').strip(chr(34))}"
+            for name, key in zip(names, keys, strict=True)
+        )
+        for variant in variants
+    ]

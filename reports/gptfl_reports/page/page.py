@@ -1,0 +1,253 @@
+"""The report as one HTML file that needs nothing else: tables, curves, and how to rebuild it."""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from gptfl_reports.drawing.figure import inline
+from gptfl_reports.drawing.panels import Shown
+from gptfl_reports.figures import (
+    communication,
+    curves,
+    diversity,
+    overfitting,
+    pareto,
+    phases,
+    sweeps_figure,
+)
+from gptfl_reports.figures.holdings import Holdings, holdings_table
+from gptfl_reports.figures.holdings_figure import svg
+from gptfl_reports.numbers.tasks import data_title, sharing
+from gptfl_reports.page.provenance import Origin, made, origins
+from gptfl_reports.page.trained_pictures import trained_pictures
+from gptfl_reports.records.cells import Cell
+from gptfl_reports.records.schema import LAST_EVALUATIONS
+from gptfl_reports.tables.ablations import ablation_tables
+from gptfl_reports.tables.comparison import comparison_tables, ranks_table
+from gptfl_reports.tables.leaderboard import Leaderboard
+from gptfl_reports.tables.rounds import round_tables
+from gptfl_reports.tables.secure import secrecy_tables
+from gptfl_reports.tables.synthetic import Described, Strip, class_table, quality_table, strips
+from gptfl_reports.tables.table import Table
+from gptfl_reports.tables.table1 import observed, table1
+
+_DRAWN = 3
+"""Tasks up to which a page has all figures."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Who holds what in one partition; ``figure`` is SVG markup, ``stem`` that of its files."""
+
+    title: str
+    figure: str
+    stem: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one task.
+
+    Figures are SVG markup; ``figure``, the learning curves, is empty if nothing finished.
+    ``dataset``, ``partition`` and ``model`` are what the page filters by, ``origins`` the cells
+    behind the rows of ``board``.
+    """
+
+    board: Table
+    rounds: Table
+    ablations: Table
+    secrecy: Table
+    comparison: Table
+    origins: tuple[Origin, ...]
+    dataset: str
+    partition: str
+    model: str
+    figure: str
+    metric: str
+    overfitting: tuple[str, ...] = ()
+    more: tuple[Shown, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What the page shows of one synthetic data set."""
+
+    measures: Table
+    classes: Table
+    strips: tuple[Strip, ...]
+
+
+def page(
+    board: Leaderboard,
+    cells: Sequence[Cell],
+    name: str,
+    held: Mapping[str, Holdings],
+    looked: Sequence[Described],
+    back: str | None = None,
+    baseline: str = "fedavg",
+) -> str:
+    """Return the page.
+
+    Args:
+        board: The leaderboard of the cells.
+        cells: The cells, for what they were made with.
+        name: The run folder's name.
+        held: Who holds what in each partition, by the stem of its files.
+        looked: How good synthetic data are.
+        back: The way from the page to the run folder, such as ``../``; None if the page is not
+            within it, and then does not link to records.
+        baseline: The method that all others are compared with.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("gptfl_reports.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    sections = _sections(board, back)
+    script = _template_text("page.js")
+    return environment.get_template("page.html.j2").render(
+        name=name,
+        rebuild=f"gptfl-bench report {name}"
+        + (f" --baseline {baseline}" if baseline != "fedavg" else ""),
+        policy=_policy(script),
+        style=_markup(_template_text("page.css")),
+        script=_markup(script),
+        choices=[
+            ("Data set", "dataset", sorted({section.dataset for section in sections})),
+            ("Partition", "partition", sorted({section.partition for section in sections})),
+            ("Model", "model", sorted({section.model for section in sections})),
+        ],
+        last=LAST_EVALUATIONS,
+        sections=sections,
+        ranks=ranks_table(board),
+        holdings=holdings_table(list(held.values())),
+        drawings=_drawings(held),
+        trained=trained_pictures(cells),
+        sweeps=[
+            _shown(one, f"sweeps-{n}", "Value against clients a round or amount of synthetic data")
+            for n, one in enumerate(sweeps_figure.for_page(board))
+        ],
+        sheets=[Sheet(quality_table(one), class_table(one), strips(one)) for one in looked],
+        table1=table1(observed(cells)),
+        stamp=next((s.board.stamp for s in sections if s.board.stamp), ""),
+        all_quick=all(s.board.stamp for s in sections),
+        cells=len(cells),
+        made=made(cells),
+        commands=sorted({cell.record["command"] for cell in cells} - {""}),
+    )
+
+
+def _sections(board: Leaderboard, back: str | None) -> list[Section]:
+    drawn = curves.panels(board)
+    style = curves.styles(drawn)
+    figures = {
+        panel.task.title: _figure(
+            curves.svg([panel], style, "currentColor"), f"curves-{n}", "Learning curves"
+        )
+        for n, panel in enumerate(drawn)
+    }
+    trained = [
+        (
+            one.task.title,
+            _figure(
+                overfitting.svg([one], "currentColor"),
+                f"overfitting-{n}",
+                "Accuracy on synthetic and on real samples by epoch of pre-training",
+            ),
+        )
+        for n, one in enumerate(overfitting.pretrainings(board))
+    ]
+    more = _families(board)
+    return [
+        Section(
+            table,
+            rounds,
+            ablations,
+            secrecy,
+            comparison,
+            origins(ranking, number, back),
+            data_title([cell.record for cell in ranking.task.cells]),
+            sharing(ranking.task.cells[0].record),
+            ranking.task.cells[0].record["model"]["name"],
+            figures.get(ranking.task.title, ""),
+            ranking.task.metric,
+            tuple(figure for title, figure in trained if title == ranking.task.title),
+            tuple(one for title, one in more if title == ranking.task.title),
+        )
+        for number, (ranking, table, rounds, ablations, secrecy, comparison) in enumerate(
+            zip(
+                board.rankings,
+                board.tables,
+                round_tables(board),
+                ablation_tables(board),
+                secrecy_tables(board),
+                comparison_tables(board),
+                strict=True,
+            ),
+            1,
+        )
+    ]
+
+
+def _drawings(held: Mapping[str, Holdings]) -> list[Drawing]:
+    return [
+        Drawing(
+            holdings.title,
+            _figure(svg(holdings, "currentColor"), f"holdings-{n}", "Who holds what"),
+            stem,
+        )
+        for n, (stem, holdings) in enumerate(held.items())
+    ]
+
+
+def _families(board: Leaderboard) -> list[tuple[str, Shown]]:
+    """Return the figures that each family has for a task, by the task's title.
+
+    On a page of many tasks only the first family is drawn, for that takes longest; files have all.
+    """
+    families = (
+        ("communication", communication, "What was sent until the target"),
+        ("pareto", pareto, "Value against bytes sent"),
+        ("diversity", diversity, "Gradient diversity by round"),
+        ("phases", phases, "Seconds by phase"),
+    )
+    return [
+        (one.title, _shown(one, f"{name}-{n}", label))
+        for name, family, label in families[: None if len(board.rankings) <= _DRAWN else 1]
+        for n, one in enumerate(family.for_page(board))
+    ]
+
+
+def _shown(one: Shown, name: str, label: str) -> Shown:
+    return one._replace(svg=_figure(one.svg, name, label))
+
+
+def _figure(drawing: str, name: str, label: str) -> str:
+    # The figure's texts are escaped by the SVG writer.
+    return _markup(inline(drawing, name, label))
+
+
+def _markup(text: str) -> str:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def _template_text(name: str) -> str:
+    return (resources.files("gptfl_reports.page") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _policy(script: str) -> str:
+    """Return the page's content security policy: no request, and no script but its own."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,196 @@
+"""How sure a difference is: each method against the baseline by seed, and ranks over tasks."""
+
+from dataclasses import dataclass
+
+from gptfl_reports.numbers.intervals import RESAMPLES, Interval, bootstrap_interval, t_interval
+from gptfl_reports.numbers.ranks import LEAST_METHODS, LEAST_TASKS, Ranks, ranks
+from gptfl_reports.numbers.spread import Spread
+from gptfl_reports.numbers.standings import Ranking, by_seed
+from gptfl_reports.tables import units
+from gptfl_reports.tables.leaderboard import Leaderboard
+from gptfl_reports.tables.table import QUICK, Column, Entry, Table, csv_text, markdown
+
+_NAMES = {"fedavg": "FedAvg"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A method minus the baseline in the mean of the last evaluations, paired by seed.
+
+    Attributes:
+        method: The method.
+        seeds: Number of seeds that finished in both on the same partition.
+        higher: In how many of them the method's value is higher.
+        mean: Mean difference, a fraction; None if no seed has both.
+        by_t: 95 % interval of the mean by Student's t; None for fewer than two seeds.
+        by_bootstrap: 95 % percentile interval over resampled seeds; None likewise.
+    """
+
+    method: str
+    seeds: int
+    higher: int
+    mean: float | None
+    by_t: Interval | None
+    by_bootstrap: Interval | None
+
+
+def differences(ranking: Ranking) -> tuple[Difference, ...]:
+    """Return every method of a task against its baseline; nothing if it has none."""
+    bases = [s.entrant for s in ranking.standings if s.entrant.label == ranking.baseline]
+    if not bases:
+        return ()
+    base = by_seed(bases[0])
+    found = []
+    for standing in ranking.standings:
+        if standing.entrant is bases[0]:
+            continue
+        ours = by_seed(standing.entrant)
+        each = [ours[seed] - base[seed] for seed in ours if seed in base]
+        found.append(
+            Difference(
+                standing.entrant.label,
+                len(each),
+                sum(one > 0 for one in each),
+                Spread.of(each).mean if each else None,
+                t_interval(each),
+                bootstrap_interval(each),
+            )
+        )
+    return tuple(found)
+
+
+def comparison_tables(board: Leaderboard) -> tuple[Table, ...]:
+    """Return one table for each task, without rows where nothing can be compared."""
+    return tuple(_table(ranking) for ranking in board.rankings)
+
+
+def ranks_table(board: Leaderboard) -> Table:
+    """Return the methods by mean rank, without rows for a single task."""
+    found = ranks(board)
+    columns = (
+        Column("method", "method", "left"),
+        Column("tasks", "tasks"),
+        Column("rank", "mean rank"),
+        *([Column("tested", "mean rank in the test")] if found.test else []),
+    )
+    rows = []
+    for one in found.means if found.tasks > 1 else ():
+        entries = {
+            "method": Entry(one.method),
+            "tasks": Entry(f"{one.n} of {found.tasks}", order=one.n),
+            "rank": _number(one.rank),
+            "tested": _number(one.tested),
+        }
+        rows.append(tuple(entries[column.key] for column in columns))
+    quick = any(ranking.task.quick for ranking in board.rankings)
+    return Table(
+        f"Mean rank over {found.tasks} tasks", columns, tuple(rows), _rank_notes(found),
+        QUICK if quick else "",
+    )  # fmt: skip
+
+
+def comparison_markdown(board: Leaderboard) -> str:
+    """Return all tables as one Markdown page."""
+    tables = [*comparison_tables(board), ranks_table(board)]
+    return "\n".join(["# Paired comparison\n", *(markdown(t) for t in tables if t.rows)])
+
+
+def comparison_csv(board: Leaderboard) -> str:
+    """Return one line a method and task; differences are fractions."""
+    columns = "task method baseline n higher mean t_low t_high bootstrap_low bootstrap_high"
+    lines = [
+        (
+            ranking.task.title, one.method, ranking.baseline, one.seeds, one.higher,
+            units.exact(one.mean), *_ends(one.by_t), *_ends(one.by_bootstrap),
+        )
+        for ranking in board.rankings
+        for one in differences(ranking)
+    ]  # fmt: skip
+    return csv_text(columns.split(), lines)
+
+
+def ranks_csv(board: Leaderboard) -> str:
+    """Return one line a method with its ranks over tasks; nothing for a single task."""
+    found = ranks(board)
+    if found.tasks < 2:
+        return ""
+    lines = [(m.method, m.n, units.exact(m.rank), units.exact(m.tested)) for m in found.means]
+    return csv_text(["method", "tasks", "rank", "rank_tested"], lines)
+
+
+def _table(ranking: Ranking) -> Table:
+    base = _NAMES.get(ranking.baseline, ranking.baseline)
+    columns = (
+        Column("method", "method", "left"),
+        Column("seeds", "seeds in both"),
+        Column("mean", "difference"),
+        Column("t", "95 % interval (Student's t)"),
+        Column("bootstrap", "95 % interval (bootstrap)"),
+        Column("higher", "higher in"),
+    )
+    rows = tuple(
+        (
+            Entry(one.method),
+            Entry(str(one.seeds), order=one.seeds),
+            Entry(units.NONE if one.mean is None else _points(one.mean), order=one.mean),
+            _interval(one.by_t),
+            _interval(one.by_bootstrap),
+            Entry(f"{one.higher} of {one.seeds}", order=one.higher),
+        )
+        for one in differences(ranking)
+    )
+    notes = (
+        f"The method minus {base} in the mean of the last ten evaluations, in percentage points, "
+        "by seed: both had the same partition, cohorts and batches. Intervals need two seeds.",
+        f"Student's t takes the differences as normal. The bootstrap draws seeds with replacement "
+        f"{RESAMPLES:,} times (fixed seed) and takes the middle 95 % of the means, so it never "
+        "reaches beyond the smallest and the largest difference: with few seeds it is too narrow.",
+        "An interval says how sure one difference is; none is widened for the number of methods.",
+    )
+    return Table(ranking.task.title, columns, rows, notes, ranking.task.stamp)
+
+
+def _rank_notes(found: Ranks) -> tuple[str, ...]:
+    notes = (
+        "Rank 1 is the highest mean of the last ten evaluations of a task; equal values share "
+        "their mean rank. A method is ranked on tasks where its every cell finished, among the "
+        "methods of which that holds; ablated methods are left out.",
+    )
+    test = found.test
+    if test is None:
+        return (
+            *notes,
+            f"No test: it needs {LEAST_TASKS} tasks, and {LEAST_METHODS} methods that finished all "
+            "of them.",
+        )
+    p = "< 0.001" if test.p < 0.001 else f"= {test.p:.3f}"
+    apart = (
+        "No two methods can be told apart by mean rank."
+        if test.p >= 0.05
+        else f"Two methods differ at 5 % if their mean ranks in the test are {test.critical:.2f} "
+        "apart (Nemenyi's critical difference)."
+    )
+    return (
+        *notes,
+        f"Friedman's test over the {test.methods} methods that finished all {test.tasks} tasks: "
+        f"chi-square = {test.statistic:.2f}, p {p}. {apart}",
+        "The test takes tasks as independent; tasks of the same data are not.",
+    )
+
+
+def _number(value: float | None) -> Entry:
+    return Entry(units.NONE if value is None else f"{value:.2f}", order=value)
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+z.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _interval(ends: Interval | None) -> Entry:
+    if ends is None:
+        return Entry(units.NONE)
+    return Entry(f"{_points(ends[0])} to {_points(ends[1])}", order=ends[0])
+
+
+def _ends(ends: Interval | None) -> tuple[str, str]:
+    return ("", "") if ends is None else (units.exact(ends[0]), units.exact(ends[1]))

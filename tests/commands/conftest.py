@@ -1,0 +1,75 @@
+"""The command line, in this process or in one that can be killed."""
+
+import multiprocessing
+import runpy
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from gptfl_bench.cli import main
+
+# PyTorch loads its compiler when the first optimizer is made.
+PRELOADED = [
+    *(
+        "gptfl_bench.runs.launchers",
+        "gptfl_bench.commands.listing",
+        "gptfl_reports.tables.leaderboard",
+    ),
+    *("torch._dynamo", "sklearn.datasets"),
+]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said: its exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def bench(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Return a function that runs ``gptfl-bench`` with the words given to it."""
+
+    def run(*words: object) -> Answer:
+        capfd.readouterr()
+        code = main([str(word) for word in words])
+        return Answer(code, *capfd.readouterr())
+
+    return run
+
+
+def _from_a_terminal() -> None:
+    """Run the module as a shell's foreground does; background jobs are started deaf to SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    runpy.run_module("gptfl_bench", None, "__main__")
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[object]], BaseProcess]:
+    """Return a function that starts ``gptfl-bench`` in a process of its own.
+
+    Processes are forked from one that has PyTorch loaded, so each starts at once.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+
+    def begin(words: Sequence[object]) -> BaseProcess:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["gptfl-bench", *map(str, words)])
+            process = context.Process(target=_from_a_terminal)
+            process.start()
+        return process
+
+    return begin
+
+
+@pytest.fixture
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp() / "shared-cache"

@@ -1,0 +1,143 @@
+"""Killed at any moment, the same command goes on, and ends where an undisturbed run ends."""
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+import torch
+
+from gptfl_bench.core import groups as g
+from gptfl_reports.records.cells import read_cells
+
+Start = Callable[[Sequence[object]], BaseProcess]
+
+ROUNDS = 6
+PATIENCE = 60.0
+"""Seconds after which a wait has failed, many times what is needed."""
+
+
+def _words(out: Path) -> list[object]:
+    return [
+        *("run", "--methods", "fedavg,scaffold,gptfl", "--seeds", "0", "--preset", "quick"),
+        *("--out", out, "--cache", out.with_suffix(".cache"), f"rounds={ROUNDS}"),
+        *("synthetic.generator=renderer", "synthetic.multiplier=0.2"),
+    ]
+
+
+def _events(out: Path) -> Iterator[tuple[str, dict[str, object]]]:
+    """Yield each cell's events without what differs between two runs of the same cell."""
+    for path in sorted(out.glob("*/events.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            event = json.loads(line)
+            yield path.parent.name, {k: event[k] for k in event.keys() - {"seconds", "cached"}}
+
+
+def _tensors(out: Path) -> dict[str, torch.Tensor]:
+    """Return all tensors of checkpoints and client states by file and name."""
+    return {
+        f"{path.relative_to(out)}: {group}: {name}": tensor
+        for path in out.rglob("*.safetensors")
+        for group, tree in g.decode(path.read_bytes()).items()
+        # The checkpoint's note counts bytes of the event log, which holds seconds.
+        if group != "checkpoint"
+        for name, tensor in tree.items()
+    }
+
+
+def _rows(out: Path) -> list[dict[str, object]]:
+    rows = [dict(cell.row()) for cell in read_cells(out)]
+    return [{key: row[key] for key in row.keys() - {"seconds"}} for row in rows]
+
+
+def _logged(out: Path) -> int:
+    return sum(path.stat().st_size for path in out.glob("*/events.jsonl"))
+
+
+def _wait(process: BaseProcess, moment: Callable[[], bool]) -> bool:
+    """Wait for a moment of a process's life; return whether it came before its end."""
+    deadline = time.monotonic() + PATIENCE
+    while not (came := moment()) and process.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return came
+
+
+def _end(process: BaseProcess) -> int | None:
+    process.join(PATIENCE)
+    return process.exitcode
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from gptfl_bench.cli import main
+
+    out = tmp_path_factory.mktemp("undisturbed") / "runs"
+    assert main([str(word) for word in _words(out)]) == 0
+    return out
+
+
+def test_killed_again_and_again_a_run_ends_as_if_undisturbed(
+    undisturbed: Path, start: Start, tmp_path: Path
+) -> None:
+    out, rng = tmp_path / "runs", random.Random(4)
+    whole = _logged(undisturbed)
+    early = sorted(rng.uniform(0.02, 0.6) * whole for _ in range(3))
+    moments: list[Callable[[], bool]] = [
+        *(lambda mark=mark: _logged(out) >= mark for mark in early),
+        lambda: any(out.with_suffix(".cache").glob("synthetic/*/metadata.jsonl")),
+        lambda: _logged(out) >= rng.uniform(0.75, 0.85) * whole,
+    ]
+    kills = 0
+    for moment in moments:
+        process = start(_words(out))
+        if _wait(process, moment):
+            time.sleep(rng.uniform(0, 0.01))
+        if process.is_alive():
+            process.kill()
+            kills += 1
+        _end(process)
+    assert kills >= 4
+
+    assert _end(start(_words(out))) == 0
+    assert _rows(out) == _rows(undisturbed)
+    assert list(_events(out)) == list(_events(undisturbed))
+    ours, theirs = _tensors(out), _tensors(undisturbed)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_130_and_goes_on(
+    undisturbed: Path, start: Start, tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "runs"
+    process = start(_words(out))
+    assert _wait(process, lambda: _logged(out) > 0.2 * _logged(undisturbed))
+    assert process.pid is not None
+    os.kill(process.pid, number)
+    assert _end(process) == 130
+    interrupted = _rows(out)
+    assert "running" in {row["status"] for row in interrupted}
+    assert all(row["rounds"] in range(ROUNDS + 1) for row in interrupted)
+
+    assert _end(start(_words(out))) == 0
+    assert _rows(out) == _rows(undisturbed)
+
+
+def test_results_can_be_read_while_a_run_goes(
+    undisturbed: Path, start: Start, tmp_path: Path
+) -> None:
+    out = tmp_path / "runs"
+    process = start(_words(out))
+    assert _wait(process, lambda: _logged(out) > 0.1 * _logged(undisturbed))
+    seen = set()
+    while process.is_alive():
+        seen |= {row["status"] for row in _rows(out)}
+    assert _end(process) == 0
+    assert {"running", "finished"} <= seen
