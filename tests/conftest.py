@@ -19,11 +19,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gptfl_bench.cells import rounds as loop
+from gptfl_bench.cells import cell as cells
+from gptfl_bench.cells.assemble import build_server
 from gptfl_bench.cells.checkpoint import Checkpoint
 from gptfl_bench.cells.settings import PartitionSettings, Settings
 from gptfl_bench.cells.spec import CellSpec
-from gptfl_bench.cells.world import build_server, build_world
+from gptfl_bench.cells.world import build_world
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Progress, Silent
@@ -33,7 +34,8 @@ from gptfl_bench.engine.server import Server
 from gptfl_bench.quality.judging import QualitySettings
 from gptfl_bench.synthesis.generator import Modality, Prompt, Sample, generators
 from gptfl_bench.synthesis.source import SyntheticSettings
-from gptfl_bench.tasks.task import Samples, Task
+from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.tasks.task import Task
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.events import Event
 
@@ -177,8 +179,8 @@ def run_cell(
     ) -> Outcome:
         place = out or tmp_path / f"run-{next(numbers)}"
         spec = make_spec(method, **keywords)
-        context = loop.Context(place, Artifacts(cache or place / "cache"), "a test", force)
-        cell = loop.run_cell(spec, context, progress)
+        context = cells.Context(place, Artifacts(cache or place / "cache"), "a test", force)
+        cell = cells.run_cell(spec, context, progress)
         checkpoint = Checkpoint.read(cell.folder / "state" / "checkpoint.safetensors")
         if checkpoint is None:
             return Outcome(cell, {}, {})
@@ -240,8 +242,7 @@ def parabola(tmp_path: Path, make_spec: Callable[..., CellSpec]) -> Callable[...
             spec, build_world(spec), folder, Artifacts(folder), lambda event: None, Silent()
         )
         server.federation.keep_replies = keep_replies
-        server.round = 1
-        return server
+        return replace(server, round=1)
 
     return make
 

@@ -138,8 +138,8 @@ def _arrange_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from gptfl_bench.core import progress
     from gptfl_bench.runs import config, experiment, launchers
+    from gptfl_bench.runs.bars import for_terminal
     from gptfl_reports import exports
 
     if options.launcher not in launchers.LAUNCHERS:
@@ -159,7 +159,7 @@ def _run(options: argparse.Namespace) -> int:
     context = experiment.context(options.out, _command(), options.force, options.cache)
     # A download has its own bar, so it comes before the run's.
     plan.cells[0].load_task()
-    with progress.for_terminal() as shown:
+    with for_terminal() as shown:
         cells = []
         for cell in launchers.execute(plan.cells, context, shown, options.launcher):
             cells.append(cell)
@@ -191,14 +191,14 @@ def _arrange_search(parser: argparse.ArgumentParser) -> None:
 
 
 def _search(options: argparse.Namespace) -> int:
-    from gptfl_bench.core import progress
     from gptfl_bench.runs import experiment, launchers, search
+    from gptfl_bench.runs.bars import for_terminal
 
     if options.launcher not in launchers.LAUNCHERS:
         raise unknown("launcher", options.launcher, launchers.LAUNCHERS)
     grid = search.read_grid(options.dataset)
     context = experiment.context(options.out, _command(), cache=options.cache)
-    with progress.for_terminal() as shown:
+    with for_terminal() as shown:
         trials = search.search(
             grid,
             options.preset,

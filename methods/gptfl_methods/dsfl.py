@@ -30,12 +30,11 @@ from torch import Tensor
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.ranges import above_zero, at_least
-from gptfl_bench.engine.cohort import Cohort
-from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.client import Client
+from gptfl_bench.engine.cohort import Cohort, Weighting
 from gptfl_bench.engine.method import Need, methods
 from gptfl_bench.engine.server import Server
-from gptfl_bench.secure.packing import Weighting
-from gptfl_bench.tasks.task import Samples
+from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.distill import distill, outputs
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
@@ -117,7 +116,7 @@ class DsFl(FedAvg):
         """Return the state after distilling the aggregated soft labels into the server's model."""
         probs = self.soft_labels(cohort.mean("soft_labels", "uniform")["probs"])
         drawn = state["open"]["next"]
-        device, rng = server.networks.device, server.rng("distill")
+        device, rng = server.device, server.rng("distill")
         model = server.new_model(state)
         data = server.public().select(drawn.long().to(device))
         distill(model, data, probs.to(device), self.distillation, rng, round=server.round)

@@ -27,11 +27,10 @@ from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.ranges import above_zero, at_least
-from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.cohort import Cohort, Weighting
 from gptfl_bench.engine.method import Generates, Need, methods
 from gptfl_bench.engine.server import Server
-from gptfl_bench.secure.packing import Weighting
-from gptfl_bench.tasks.task import Samples
+from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.distill import distill
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
@@ -75,7 +74,7 @@ class DynaFed(FedAvg):
     def prepare(self, server: Server) -> Groups:
         """Return the start weights, a trajectory of one and a synthetic set of noise."""
         state = super().prepare(server)
-        shape = server.synthetic_source.task.input_shape
+        shape = server.input_shape
         if self.matching.augmentations and len(shape) != 3:
             raise Refusal(
                 f"dynafed augments images of channels, height and width, not samples of {shape}; "
@@ -83,9 +82,7 @@ class DynaFed(FedAvg):
             )
         rng = server.rng("trajectory matching")
         synthetic = self.matching.start(shape, server.num_classes, rng)
-        gib = self.matching.memory(
-            server.new_model(state), synthetic["x"].to(server.networks.device)
-        )
+        gib = self.matching.memory(server.new_model(state), synthetic["x"].to(server.device))
         if gib > self.memory_limit_gib:
             raise Refusal(
                 f"dynafed needs about {gib:.2g} GiB to differentiate through "
@@ -125,7 +122,7 @@ class DynaFed(FedAvg):
 
     def _finetuned(self, averaged: Groups, server: Server) -> Groups:
         """Return weights and buffers after training on the synthetic set."""
-        synthetic = g.to(averaged, server.networks.device)["synthetic"]
+        synthetic = g.to(averaged, server.device)["synthetic"]
         rows = torch.arange(len(synthetic["x"]))
         images = Samples(synthetic["x"], rows, transform=Augmentation(self.matching.augmentations))
         model = server.new_model(averaged)

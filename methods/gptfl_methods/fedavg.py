@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
-from gptfl_bench.engine.cohort import Cohort
-from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.client import Client
+from gptfl_bench.engine.cohort import Cohort, Weighting
 from gptfl_bench.engine.method import Method, methods
 from gptfl_bench.engine.server import Server
-from gptfl_bench.secure.packing import Weighting
 from gptfl_bench.training.fit import FitResult, Plan, cross_entropy
 
 

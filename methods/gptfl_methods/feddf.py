@@ -26,11 +26,10 @@ from torch import Tensor
 
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
-from gptfl_bench.engine.cohort import Cohort
+from gptfl_bench.engine.cohort import Cohort, Weighting
 from gptfl_bench.engine.method import Need, methods
 from gptfl_bench.engine.server import Server
-from gptfl_bench.secure.packing import Weighting
-from gptfl_bench.tasks.task import Samples
+from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.distill import distill, outputs
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
@@ -74,7 +73,7 @@ class FedDF(FedAvg):
 
     def ensemble(self, state: Groups, cohort: Cohort, server: Server, public: Samples) -> Tensor:
         """Return the softmax of the clients' mean logits on the public data, (N, C)."""
-        logits = torch.zeros(len(public), server.num_classes, device=server.networks.device)
+        logits = torch.zeros(len(public), server.num_classes, device=server.device)
         for reply in cohort.replies:
             teacher = {**state, "model": g.add(state["model"], reply["delta"])}
             if reply.get("buffers"):

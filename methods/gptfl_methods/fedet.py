@@ -28,8 +28,8 @@ from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.ranges import at_least
+from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.cohort import Cohort
-from gptfl_bench.engine.federation import Client
 from gptfl_bench.engine.method import Need, methods
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training.distill import outputs

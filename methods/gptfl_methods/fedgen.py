@@ -28,8 +28,8 @@ from torch.nn import functional as F
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.ranges import above_zero, at_least
+from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.cohort import Cohort
-from gptfl_bench.engine.federation import Client
 from gptfl_bench.engine.method import Generates, Need, methods
 from gptfl_bench.engine.server import Server
 from gptfl_methods.fedavg import FedAvg
@@ -86,7 +86,7 @@ class FedGen(FedAvg):
         state = super().prepare(server)
         encoder = server.new_model(state).eval().get_submodule("encoder")
         with torch.no_grad():
-            x = torch.zeros(1, *server.input_shape, device=server.networks.device)
+            x = torch.zeros(1, *server.input_shape, device=server.device)
             features = encoder(x).shape[1]
         sizes = (self.noise, self.hidden, server.num_classes, features)
         generator = fresh(lambda: FeatureGenerator(*sizes), server.seed)
@@ -135,7 +135,7 @@ class FedGen(FedAvg):
         drawn = torch.stack([reply["labels"]["drawn"] for reply in cohort.replies])
         if not drawn.any():
             return averaged
-        generator = revived(state["generator"], server.num_classes, server.networks.device)
+        generator = revived(state["generator"], server.num_classes, server.device)
         moments = train(
             generator,
             state["generator_adam"],

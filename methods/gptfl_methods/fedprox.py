@@ -17,7 +17,7 @@ from torch import nn
 
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.ranges import at_least
-from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.method import methods
 from gptfl_methods.fedavg import FedAvg
 

@@ -19,11 +19,11 @@ from typing import ClassVar, Self
 from torch import Tensor, nn
 
 from gptfl_bench.core.groups import Groups, Tree
-from gptfl_bench.engine.cohort import Cohort
-from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.client import Client
+from gptfl_bench.engine.cohort import Cohort, Weighting
 from gptfl_bench.engine.method import Generates, Method, Need, methods
 from gptfl_bench.engine.server import Server
-from gptfl_bench.secure.packing import Weighting
+from gptfl_bench.synthesis.synthesis import Synthesis
 from gptfl_bench.training.central import EarlyStop
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
@@ -48,6 +48,7 @@ class GptFl(Method):
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.GENERATOR})
+    wraps: ClassVar[str] = "fedavg"
     generates = (Generates("samples of a pre-trained generator", during_fl=False, at="server"),)
 
     inner: Method = FedAvg()
@@ -84,14 +85,14 @@ class GptFl(Method):
 
     def prepare(self, server: Server) -> Groups:
         """Discover labels, generate, pre-train, and prepare the wrapped method from there."""
-        names = server.discover_labels()
-        data, data_key = server.synthetic(names)
-        server.start = server.pretrain(data, data_key, self.pretrain, self.stop)
-        server.small_starts = {
-            name: server.pretrain(data, data_key, self.pretrain, self.stop, name)
+        synthesis = server.resource(Synthesis)
+        samples = synthesis.samples(synthesis.labels())
+        start = synthesis.pretrained(samples, self.pretrain, self.stop)
+        small = {
+            name: synthesis.pretrained(samples, self.pretrain, self.stop, name)
             for name in self.inner.architectures()
         }
-        return self.inner.prepare(server)
+        return self.inner.prepare(replace(server, start=start, small_starts=small))
 
     def once(self, state: Groups, server: Server) -> Groups:
         """As the wrapped method."""

@@ -23,11 +23,10 @@ from torch import nn
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.ranges import above_zero
-from gptfl_bench.engine.cohort import Cohort
-from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.client import Client
+from gptfl_bench.engine.cohort import Cohort, Weighting
 from gptfl_bench.engine.method import methods
 from gptfl_bench.engine.server import Server
-from gptfl_bench.secure.packing import Weighting
 from gptfl_methods.fedavg import FedAvg
 
 

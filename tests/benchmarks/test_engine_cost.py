@@ -25,7 +25,8 @@ from gptfl_bench.engine.federation import Federation
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.engine.server import Server
 from gptfl_bench.models.network import models
-from gptfl_bench.tasks.task import Samples, partitions
+from gptfl_bench.tasks.partition import partitions
+from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 

@@ -14,7 +14,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 import gptfl_bench
-from gptfl_bench.cells import rounds as loop
+from gptfl_bench.cells.cell import Context
 from gptfl_bench.cells.settings import EvaluationSettings
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError
@@ -131,7 +131,7 @@ def test_a_failed_cell_is_recorded_and_tried_again(run_cell: RunCell, tmp_path: 
 
 def test_a_failed_cell_does_not_stop_the_others(make_spec: Any, tmp_path: Path) -> None:
     specs = [make_spec(Breaks(plan=PLAN)), make_spec(METHOD)]
-    context = loop.Context(tmp_path, Artifacts(tmp_path / "cache"))
+    context = Context(tmp_path, Artifacts(tmp_path / "cache"))
     found = [cell.ending.status for cell in launchers.execute(specs, context)]
     assert found == ["failed", "finished"]
 
@@ -158,8 +158,8 @@ def test_an_error_before_the_record_is_not_hidden(
     def fails(*given: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(loop, "write_atomically", fails)
-    context = loop.Context(tmp_path, Artifacts(tmp_path))
+    monkeypatch.setattr("gptfl_bench.cells.cell.write_atomically", fails)
+    context = Context(tmp_path, Artifacts(tmp_path))
     with pytest.raises(OSError, match="no space left"):
         list(launchers.execute([make_spec(METHOD)], context))
 

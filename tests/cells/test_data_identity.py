@@ -16,7 +16,8 @@ from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.engine.method import methods
 from gptfl_bench.runs import experiment
 from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Samples, Task
+from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.tasks.task import Task
 from gptfl_methods.gptfl import GptFl
 
 

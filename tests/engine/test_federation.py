@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.cohort import Cohort
-from gptfl_bench.engine.federation import Client
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training.fit import FitResult, Plan
 

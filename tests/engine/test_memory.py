@@ -10,7 +10,7 @@ from torch import nn
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.engine.server import Server
-from gptfl_bench.tasks.task import Samples
+from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.fit import Plan, fit
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from gptfl_bench.cells.world import build_server, build_world
+from gptfl_bench.cells.assemble import build_server
+from gptfl_bench.cells.world import build_world
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.progress import Silent

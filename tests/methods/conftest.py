@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptfl_bench.cells.world import build_server, build_world
+from gptfl_bench.cells.assemble import build_server
+from gptfl_bench.cells.world import build_world
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Silent
 from gptfl_bench.engine.method import Method
 from gptfl_bench.engine.server import Server
-from gptfl_bench.tasks.task import Samples
+from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.fit import Plan
 
 
@@ -25,14 +27,15 @@ def play_rounds(
 ) -> Groups:
     """Return the state after rounds with the given clients, or all."""
     state = method.prepare(server)
-    for server.round in range(1, count + 1):
+    for number in range(1, count + 1):
+        server = replace(server, round=number)
         before = {group: {n: t.clone() for n, t in tree.items()} for group, tree in state.items()}
         arrived = server.federation.exchange(
             server.round,
             cohort or range(server.num_clients),
             lambda client_id, state=state: method.downlink(state, client_id),  # type: ignore[misc]
             method.client_update,
-            lambda state=state: method.once(state, server),  # type: ignore[misc]
+            lambda state=state, server=server: method.once(state, server),  # type: ignore[misc]
         )
         following = method.aggregate(state, arrived, server)
         for group, tree in before.items():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,7 +156,7 @@ def step(method: FedOpt, server: Server, deltas: list[float]) -> list[Groups]:
     """The states after each of the given mean updates, sent by one client."""
     states = [method.prepare(server)]
     for round, delta in enumerate(deltas, 1):
-        server.round = round
+        server = replace(server, round=round)
         cohort = Cohort([0])
         cohort.add({"delta": {"w": torch.tensor([delta])}}, 5, [])
         states.append(method.aggregate(states[-1], cohort, server))
@@ -214,7 +215,7 @@ def test_fedopt_torch_variant_is_torchs_adam(parabola: MakeServer) -> None:
     adam = torch.optim.Adam([weights], lr=0.03, betas=(0.8, 0.95), eps=1e-8)
     state = method.prepare(server)
     for round, delta in enumerate(deltas, 1):
-        server.round = round
+        server = replace(server, round=round)
         cohort = Cohort([0])
         cohort.add({"delta": {"w": delta}}, 5, [])
         state = method.aggregate(state, cohort, server)

@@ -4,6 +4,7 @@ import dataclasses
 import pickle
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ import pytest
 import torch
 
 import gptfl_bench
-from gptfl_bench.cells import rounds as loop
-from gptfl_bench.cells.world import build_server, build_world
+from gptfl_bench.cells.assemble import build_server
+from gptfl_bench.cells.rounds import Rounds
+from gptfl_bench.cells.world import build_world
 from gptfl_bench.commands import listing
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Silent
-from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.method import Method, Need, methods
 from gptfl_bench.engine.server import Server
 from gptfl_bench.tasks.task import Task
@@ -215,15 +217,15 @@ def test_what_was_logged_after_the_last_checkpoint_is_cut_off(
 ) -> None:
     """A kill when round 2 is in the log and its client states on disk, but not its checkpoint."""
     straight = run_cell(make(name))
-    write = loop._store
+    write = Rounds.store
 
-    def dies(path: Path, round: int, *rest: Any) -> None:
-        if round == 2:
+    def dies(self: Rounds, state: Groups, number: int) -> None:
+        if number == 2:
             raise KeyboardInterrupt
-        write(path, round, *rest)
+        write(self, state, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_store", dies)
+        patch.setattr(Rounds, "store", dies)
         with pytest.raises(KeyboardInterrupt):
             run_cell(make(name), out=tmp_path / "b")
     same(run_cell(make(name), out=tmp_path / "b"), straight)
@@ -241,8 +243,7 @@ def server_of(
             spec, build_world(spec), tmp_path, Artifacts(tmp_path), lambda event: None, Silent()
         )
         state = method.prepare(server)
-        server.round = 1
-        return server, state
+        return replace(server, round=1), state
 
     return build
 

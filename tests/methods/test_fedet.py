@@ -1,6 +1,7 @@
 """Fed-ET: consensus and transfer by hand, a NumPy transcription, and the traps of the method."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_means_are_by_architecture_and_the_heads_over_all(
     method = FedET(plan=PLAN, distillation=Plan(steps=0))
     server = server_for(method, **CNNS)
     state = method.prepare(server)
-    server.round = 1
+    server = replace(server, round=1)
     replies = server.federation.exchange(
         1, [1, 2, 4], lambda k: method.downlink(state, k), method.client_update
     ).replies
@@ -155,8 +156,7 @@ def test_warm_start_is_the_large_models(server_for: Callable[..., Server]) -> No
     cold = method.prepare(server)
     # The order of names is of no account.
     doubled = {name: 2 * tensor for name, tensor in reversed(server.start["model"].items())}
-    server.start = {**server.start, "model": doubled}
-    warm = method.prepare(server)
+    warm = method.prepare(replace(server, start={**server.start, "model": doubled}))
     assert torch.equal(warm["model"]["head.weight"], 2 * cold["model"]["head.weight"])
     assert torch.equal(method.downlink(warm, 0)["model"]["head.bias"], warm["model"]["head.bias"])
     assert all(torch.equal(t, cold["small"][n]) for n, t in warm["small"].items())

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.randomness import torch_rng
-from gptfl_bench.engine.federation import Client
+from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training.fit import FitResult, Plan
 from gptfl_methods.fedavg import FedAvg

@@ -5,6 +5,7 @@ Every test runs one check twice, on the method as it is and on a copy with the b
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +13,8 @@ from torch import nn
 
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.cohort import Cohort
-from gptfl_bench.engine.federation import Client
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training.fit import FitResult, Plan
 from gptfl_methods.scaffold import Scaffold
@@ -134,9 +135,10 @@ def test_control_variates(
         state = method.prepare(server)
         assert state["control"]["w"].item() == 0
         found = []
-        for server.round, cohort in ((1, [0, 1]), (2, [0, 2]), (3, [1])):
+        for number, cohort in ((1, [0, 1]), (2, [0, 2]), (3, [1])):
+            server = replace(server, round=number)
             arrived = server.federation.exchange(
-                server.round,
+                number,
                 cohort,
                 lambda client_id, state=state: method.downlink(state, client_id),  # type: ignore[misc]
                 method.client_update,

@@ -21,7 +21,8 @@ from gptfl_bench.quality import inception
 from gptfl_bench.quality.describe import check, write_quality
 from gptfl_bench.quality.judging import QualitySettings, Subject, measure
 from gptfl_bench.synthesis.source import SyntheticSet
-from gptfl_bench.tasks.task import Samples, Task
+from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.fit import Plan
 from gptfl_reports.records.events import PhaseFinished, SyntheticReady
 from gptfl_reports.records.quality import Quality, read_looks

@@ -18,7 +18,7 @@ from gptfl_bench.quality.similarity import (
 )
 from gptfl_bench.tasks import loaders
 from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Samples
+from gptfl_bench.tasks.samples import Samples
 
 
 def normal(count: int, size: int, seed: int) -> Tensor:

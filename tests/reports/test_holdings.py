@@ -24,7 +24,9 @@ from scipy.stats import entropy
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.engine.method import methods
-from gptfl_bench.tasks.task import Partition, Samples, Task
+from gptfl_bench.tasks.partition import Partition
+from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.tasks.task import Task
 from gptfl_reports.figures.holdings import (
     Holdings,
     holdings_csv,

@@ -12,7 +12,8 @@ import torch
 from scipy.stats import chi2
 
 import gptfl_bench
-from gptfl_bench.cells.world import build_server, build_world
+from gptfl_bench.cells.assemble import build_server
+from gptfl_bench.cells.world import build_world
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import Refusal, RoundAbandoned

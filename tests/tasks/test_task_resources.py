@@ -9,21 +9,23 @@ import pytest
 import torch
 from torch import nn
 
+from gptfl_bench.cells.assemble import build_server
 from gptfl_bench.cells.spec import CellSpec
-from gptfl_bench.cells.world import build_server, build_world
+from gptfl_bench.cells.world import build_world
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Silent
+from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.cohort import Cohort
-from gptfl_bench.engine.federation import Client
 from gptfl_bench.engine.method import Need
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.engine.server import Server
 from gptfl_bench.models.network import models
 from gptfl_bench.tasks.public import PublicSettings
-from gptfl_bench.tasks.task import Samples, Task
-from gptfl_bench.training.distill import distill, outputs, replace_labels
+from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.tasks.task import Task
+from gptfl_bench.training.distill import distill, outputs
 from gptfl_bench.training.fit import Plan, fit
 from gptfl_methods.fedavg import FedAvg
 from gptfl_reports.records.events import LabelsDiscovered
@@ -113,7 +115,7 @@ def test_a_resumed_cell_brings_public_data_again_uncounted(
 
 
 def test_public_samples_are_numbered_instead_of_labelled(tiny_task: Task) -> None:
-    rows = replace_labels(tiny_task.train.select(torch.tensor([4, 2])), torch.arange(2))
+    rows = tiny_task.train.select(torch.tensor([4, 2])).with_labels(torch.arange(2))
     assert torch.equal(rows.x, tiny_task.train.x[[4, 2]])
     assert rows.labels.tolist() == [0, 1]
 

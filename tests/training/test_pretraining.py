@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.groups import Groups
-from gptfl_bench.tasks.task import Samples
+from gptfl_bench.synthesis.synthesis import Synthesis
+from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.central import (
     EarlyStop,
     Trained,
@@ -147,8 +148,9 @@ def test_a_later_cell_logs_the_same_epochs_from_the_cache(
     weights = []
     for log in logs:
         server = server_of_tiny_task(tmp_path, log)
-        data = server.synthetic_source.task.train
-        weights.append(server.pretrain(data, "same", PLAN, EarlyStop(0.2, 2)))
+        synthesis = server.resource(Synthesis)
+        data = synthesis.source.task.train
+        weights.append(synthesis.pretrained(data, PLAN, EarlyStop(0.2, 2)))
     assert same(*weights)
     first, second = (
         [event for event in log if isinstance(event, PretrainEpoch | Pretrained)] for log in logs
@@ -164,7 +166,8 @@ def server_of_tiny_task(
     make_spec: Callable[..., Any],
 ) -> Callable[[Path, list[Event]], Any]:
     """Return a maker of servers that share a cache and log to a list."""
-    from gptfl_bench.cells.world import build_server, build_world
+    from gptfl_bench.cells.assemble import build_server
+    from gptfl_bench.cells.world import build_world
     from gptfl_bench.core.progress import Silent
     from gptfl_methods.fedavg import FedAvg
 

@@ -1,11 +1,44 @@
-"""Whether a generator would be measured on data that it made itself."""
+"""When a method can't run on a task, with the sentence that stays in the tables."""
 
 from gptfl_bench.cells.spec import CellSpec
+from gptfl_bench.cells.world import World
 from gptfl_bench.core.errors import Refusal
+from gptfl_bench.engine.method import Need
 from gptfl_bench.tasks.task import Task
 
 
-def refuse_own_data(spec: CellSpec, task: Task) -> None:
+def refuse_unmet(spec: CellSpec, world: World) -> None:
+    """Refuse a method whose needs the task does not meet.
+
+    Raises:
+        Refusal: With what is missing, and the setting that lifts a mere convention.
+    """
+    needs, modality = spec.method.requires(), world.task.modality
+    if Need.FEATURES in needs and not world.networks.has_features:
+        raise Refusal(f"{spec.name} needs {Need.FEATURES}; choose another model.")
+    if spec.uses_public and spec.settings.public.source == "none":
+        who = spec.name if Need.PUBLIC in needs else "buffers=recompute"
+        raise Refusal(
+            f"{who} needs {Need.PUBLIC}, and public.source=none leaves it without; choose "
+            "public.source=synthetic or public.source=held_out."
+        )
+    if Need.IMAGES in needs and modality != "image" and not spec.settings.lift_conventions:
+        raise Refusal(
+            f"{spec.name} was published for {Need.IMAGES}, not for {modality}; set "
+            "lift_conventions=true to run it all the same."
+        )
+    if Need.REPLIES in needs and spec.settings.secure_aggregation:
+        raise Refusal(
+            f"{spec.name} needs {Need.REPLIES}, which secure aggregation hides from the server; "
+            "set secure_aggregation=false."
+        )
+    _refuse_own_data(spec, world.task)
+    shape = world.task.input_shape
+    if Need.IMAGE_SHAPE in needs and len(shape) != 3:
+        raise Refusal(f"{spec.name} makes {Need.IMAGE_SHAPE}, not of shape {shape}; leave it out.")
+
+
+def _refuse_own_data(spec: CellSpec, task: Task) -> None:
     """Refuse synthetic data by a generator that made the task's data, too.
 
     What it leaves out or always makes alike is then missing from training and test, so the result

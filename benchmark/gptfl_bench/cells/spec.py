@@ -78,6 +78,11 @@ class CellSpec:
         return self.load_task().fingerprint
 
     @property
+    def model_name(self) -> str:
+        """Name of the network in tables: as registered, or its class."""
+        return self.settings.model if self.network is None else type(self.network).__name__
+
+    @property
     def model_key(self) -> str:
         """What determines network and start weights, beside the seed and the sample's shape."""
         if self.network is None:

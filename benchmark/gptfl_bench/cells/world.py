@@ -1,33 +1,23 @@
-"""From a cell's spec to a server with its federation, ready for round 0."""
+"""What a cell works with: its task, who holds which samples, and its networks."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import nn
 
-from gptfl_bench.cells.settings import Settings
+from gptfl_bench.cells.settings import PartitionSettings, Settings
 from gptfl_bench.cells.spec import CellSpec
-from gptfl_bench.core.cache import Artifacts
+from gptfl_bench.core.device import pick_device
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.core.progress import Progress
 from gptfl_bench.core.randomness import torch_rng
-from gptfl_bench.engine.channel import Channel
-from gptfl_bench.engine.client_store import ClientStore
-from gptfl_bench.engine.federation import Federation
-from gptfl_bench.engine.method import Need
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.engine.server import Server
 from gptfl_bench.models.network import models
-from gptfl_bench.quality.judging import Subject
-from gptfl_bench.secure.exchange import Secrecy
-from gptfl_bench.synthesis.source import SyntheticSet, SyntheticSource
-from gptfl_bench.tasks.public import public_data
-from gptfl_bench.tasks.task import Partition, Samples, Task, partitions
-from gptfl_bench.training.central import Watch
-from gptfl_reports.records.events import Event
+from gptfl_bench.tasks.partition import Partition, partitions
+from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -53,15 +43,51 @@ class World:
     device: torch.device
 
 
+@dataclass(frozen=True)
+class _Data:
+    """A task's samples by what they are for, and who holds those to train on."""
+
+    task: Task
+    train: Samples
+    evaluation: Samples
+    public: Samples | None
+    partition: Partition
+
+
+def check_worlds(cells: Sequence[CellSpec]) -> None:
+    """Refuse data, partitions or networks that don't fit, before any cell of a run writes.
+
+    Raises:
+        UsageError: If a name, a value or a file does not fit.
+    """
+    by_seed = {spec.seed: spec for spec in reversed(cells)}
+    data = [_data(spec) for spec in by_seed.values()]
+    for spec, found in list(zip(by_seed.values(), data, strict=True))[:1]:
+        build_networks(spec, found.task, spec.seed, pick_device(spec.settings.device))
+
+
 def build_world(spec: CellSpec) -> World:
     """Load the data, share them among clients and make the network.
 
     Raises:
         UsageError: If a name, a value or a file does not fit.
     """
+    device, data = pick_device(spec.settings.device), _data(spec)
+    networks = build_networks(spec, data.task, spec.seed, device, spec.method.network)
+    return World(
+        data.task,
+        data.train.to(device),
+        data.evaluation.to(device),
+        data.public.to(device) if data.public else None,
+        data.partition,
+        networks,
+        device,
+    )
+
+
+def _data(spec: CellSpec) -> _Data:
     settings = spec.settings
     task = spec.load_task()
-    device = pick_device(settings.device)
     train, evaluation = task.train, task.test
     if settings.evaluation.on == "validation":
         held_out = settings.evaluation.validation_share
@@ -75,19 +101,10 @@ def build_world(spec: CellSpec) -> World:
             f"cohort_size={settings.cohort_size} is more than the {len(partition.clients)} clients "
             "of the partition; set it lower."
         )
-    networks = _networks(spec, task, spec.seed, device, spec.method.network)
-    return World(
-        task,
-        train.to(device),
-        evaluation.to(device),
-        public.to(device) if public else None,
-        partition,
-        networks,
-        device,
-    )
+    return _Data(task, train, evaluation, public, partition)
 
 
-def _networks(
+def build_networks(
     spec: CellSpec,
     task: Task,
     seed: int,
@@ -113,33 +130,33 @@ def _networks(
         ) from error
 
 
-def build_subject(spec: CellSpec, world: World, made: SyntheticSet) -> Subject:
-    """Return a cell's synthetic data beside all real ones, whatever part its clients hold."""
-    real = replace(world.task.train, x=world.train.x, y=world.train.y)
-    return Subject(
-        made,
-        replace(world.task, train=real),
-        spec.settings.model if spec.network is None else type(spec.network).__name__,
-        spec.model_key,
-        lambda: _networks(spec, world.task, 0, world.device),
-    )
-
-
 def share(task: Task, train: Samples, settings: Settings, seed: int) -> Partition:
     """Return which client holds which of ``train``, the training samples of ``task`` that are left.
 
     Raises:
         UsageError: If the data can't be shared as the settings ask.
     """
-    recipe = settings.partition
     groups = None
     if task.groups is not None:
         rows = range(len(train)) if train.indices is None else train.indices.tolist()
-        groups = [task.groups[row] for row in rows]
+        groups = tuple(task.groups[row] for row in rows)
+    labels = train.labels.numpy().astype(np.int64).tobytes()
+    return _shared(labels, groups, settings.partition, settings.num_clients, seed)
+
+
+@lru_cache(maxsize=32)
+def _shared(
+    labels: bytes,
+    groups: tuple[str, ...] | None,
+    recipe: PartitionSettings,
+    num_clients: int,
+    seed: int,
+) -> Partition:
+    """Return a partition, drawn once in a process: very uneven ones take many draws."""
     return partitions.get(recipe.recipe)(
-        train.labels.numpy().astype(np.int64),
+        np.frombuffer(labels, dtype=np.int64),
         groups,
-        num_clients=settings.num_clients,
+        num_clients=num_clients,
         seed=seed if recipe.seed is None else recipe.seed,
         alpha=recipe.alpha,
         min_size=recipe.min_size,
@@ -156,73 +173,3 @@ def _hold_out(train: Samples, share: float, seed: int, purpose: str) -> tuple[Sa
         )
     order = torch.randperm(len(train), generator=torch_rng(seed, purpose))
     return train.select(order[:held_out]), train.select(order[held_out:])
-
-
-def build_server(
-    spec: CellSpec,
-    world: World,
-    folder: Path,
-    artifacts: Artifacts,
-    log: Callable[[Event], None],
-    progress: Progress,
-) -> Server:
-    """Return the server of a cell whose clients keep their state under ``folder``."""
-    federation = Federation(
-        [world.train.select(torch.tensor(indices)) for indices in world.partition.clients],
-        world.task.label_names,
-        Channel(),
-        ClientStore(folder / "state" / "clients"),
-        world.networks,
-        spec.seed,
-        spec.settings.buffers,
-        keep_replies=Need.REPLIES in spec.method.requires(),
-        on_client=lambda done, due: progress.stage("clients", done, due),
-        secrecy=Secrecy(spec.settings.secure, spec.method.weightings(), spec.seed)
-        if spec.settings.secure_aggregation
-        else None,
-    )
-    source = SyntheticSource(
-        spec.settings.synthetic,
-        world.task,
-        len(world.train),
-        artifacts,
-        spec.generator,
-        spec.prompt_writer,
-        progress=lambda done, due: progress.stage("synthetic samples", done, due),
-    )
-    watched = spec.settings.evaluation.pretraining
-    return Server(
-        spec.seed,
-        world.task.num_classes,
-        federation,
-        world.networks,
-        spec.model_key,
-        source,
-        spec.settings.labels,
-        lambda server: public_data(
-            server, spec.settings.public, world.public, world.train.transform
-        ),
-        artifacts,
-        log,
-        start=world.networks.start,
-        on_epoch=lambda done, due: progress.stage("pre-training epochs", done, due),
-        watch=Watch(world.evaluation, watched) if watched != 0 else None,
-    )
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` takes a GPU if there is one.
-
-    Raises:
-        UsageError: If there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"device={name!r} is not there; choose auto, cpu or a device gptfl-bench doctor lists."
-        ) from error
-    return device

@@ -109,8 +109,8 @@ def arrange_generate(parser: argparse.ArgumentParser) -> None:
 
 def generate(options: argparse.Namespace) -> int:
     """Make a synthetic data set as a folder."""
-    from gptfl_bench.core import progress
     from gptfl_bench.runs import experiment
+    from gptfl_bench.runs.bars import for_terminal
     from gptfl_bench.synthesis import folder as maker
     from gptfl_bench.synthesis import job as generate_job
     from gptfl_bench.synthesis.costs import in_words, less
@@ -132,7 +132,7 @@ def generate(options: argparse.Namespace) -> int:
     print(job.estimate(), flush=True)
     if options.plan:
         return 0
-    with progress.for_terminal() as shown:
+    with for_terminal() as shown:
         shown.cell(1, 1, f"{name} for {options.dataset}")
         before = job.spent
         try:

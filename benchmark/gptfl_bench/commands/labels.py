@@ -33,7 +33,8 @@ def arrange_labels(parser: argparse.ArgumentParser) -> None:
 
 def labels(options: argparse.Namespace) -> int:
     """Say what the server learns of the clients' labels, and what it costs."""
-    from gptfl_bench.cells.world import build_server, build_world
+    from gptfl_bench.cells.assemble import build_server
+    from gptfl_bench.cells.world import build_world
     from gptfl_bench.core.cache import Artifacts
     from gptfl_bench.core.errors import Refusal, UsageError
     from gptfl_bench.core.progress import Silent

@@ -13,7 +13,8 @@ from gptfl_bench.engine.method import methods
 from gptfl_bench.models.network import models
 from gptfl_bench.runs.config import PRESETS
 from gptfl_bench.synthesis.generator import generators, prompt_writers
-from gptfl_bench.tasks.task import partitions, tasks
+from gptfl_bench.tasks.partition import partitions
+from gptfl_bench.tasks.task import tasks
 
 Entry = dict[str, str | int | list[str]]
 

@@ -29,9 +29,9 @@ def arrange_reproduce(parser: argparse.ArgumentParser) -> None:
 
 def reproduce(options: argparse.Namespace) -> int:
     """Run the cells behind a table or figure, and print measured beside published."""
-    from gptfl_bench.core import progress
     from gptfl_bench.core.errors import UsageError, unknown
     from gptfl_bench.runs import experiment, launchers, reproductions
+    from gptfl_bench.runs.bars import for_terminal
     from gptfl_reports.report import write_report
     from gptfl_reports.tables import beside
 
@@ -66,7 +66,7 @@ def reproduce(options: argparse.Namespace) -> int:
     context = experiment.context(out, command, cache=options.cache)
     # Several numbers may come from one cell.
     distinct = list({spec.run_id: spec for some in plans for spec in some}.values())
-    with progress.for_terminal() as shown:
+    with for_terminal() as shown:
         cells = {
             c.record["run_id"]: c for c in launchers.execute(distinct, context, shown, "basic")
         }

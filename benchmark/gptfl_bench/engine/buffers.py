@@ -12,7 +12,7 @@ import torch
 
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.tasks.task import Samples
+from gptfl_bench.tasks.samples import Samples
 
 BufferPolicy = Literal["mean", "local", "recompute", "none"]
 

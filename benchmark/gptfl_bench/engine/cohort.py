@@ -4,15 +4,21 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.groups import Groups, Tree
-from gptfl_bench.secure.packing import Sums, Weighting
 from gptfl_bench.training.fit import FitResult
 from gptfl_reports.records.events import SecureSum
+
+Weighting = Literal["examples", "uniform"]
+"""By number of samples, or all clients alike."""
+
+Sums = dict[Weighting, Groups]
+"""Sums over clients by how they are weighted."""
 
 
 @dataclass
@@ -63,10 +69,19 @@ class Cohort:
     _weightings: tuple[Weighting, ...] = ("examples", "uniform")
     _in_truth: "Cohort | None" = None
 
-    def sum(self, group: str) -> Tree:
-        """Return the plain sum over clients; integers are summed in 64 bits."""
-        self._ask("uniform")
-        return dict(self._sums[group].uniform) if group in self._sums else {}
+    def sum(self, group: str, weight: Weighting = "uniform") -> Tree:
+        """Return the sum over clients, empty if no one sent the group.
+
+        Args:
+            group: Name of the group.
+            weight: Plain, or each client's tensors times its number of samples. Integers are summed
+                in 64 bits.
+        """
+        self._ask(weight)
+        if group not in self._sums:
+            return {}
+        sums = self._sums[group]
+        return dict(sums.uniform if weight == "uniform" else sums.by_examples)
 
     def mean(self, group: str, weight: Weighting = "examples") -> Tree:
         """Return the mean over the clients that sent a tensor; empty if no one sent the group.

@@ -1,84 +1,62 @@
 """Clients, reached only through the channel, each for the length of a visit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 import torch
-from torch import nn
 
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
-from gptfl_bench.core.randomness import Name, isolated_torch_rng, torch_rng
+from gptfl_bench.core.randomness import isolated_torch_rng, torch_rng
 from gptfl_bench.engine.buffers import BufferPolicy, at_client, outgoing
 from gptfl_bench.engine.channel import Channel
+from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.client_store import ClientStore
 from gptfl_bench.engine.cohort import Cohort
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.secure.exchange import Secrecy, Visited
-from gptfl_bench.tasks.task import Samples
-from gptfl_bench.training.fit import FitResult, Hook, Loss, Plan, cross_entropy, fit
+from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.training.fit import FitResult
+from gptfl_reports.records.events import Direction
+
+Visited = tuple[Groups, int, Sequence[FitResult]]
+"""What comes of a client's visit: its reply, its number of samples and its training runs."""
+
+Visit = Callable[[int], Visited]
+"""Lets a client work, by id."""
+
+Send = Callable[[Groups, Direction], Groups]
+"""Carries a message, and returns what arrives."""
 
 
-@dataclass
-class Client:
-    """One client's visit in one round.
+class Sealing(Protocol):
+    """Sums clients' replies without showing a single one, as secure aggregation does."""
 
-    Attributes:
-        id: Client id, 0 to K-1.
-        round: Round from 1; 0 is preparation.
-        data: The client's private samples.
-        label_names: Distinct names of the classes it holds, in order.
-        num_classes: Number of classes C of the task.
-        state: What it keeps between rounds, in groups; never traffic.
-        handed: What it was handed at its first visit, in groups; not to be changed.
-    """
-
-    id: int
-    round: int
-    data: Samples
-    label_names: tuple[str, ...]
-    num_classes: int
-    state: Groups
-    handed: Groups
-    _seed: int
-    _networks: Networks
-    _fits: list[FitResult] = field(default_factory=list)
-
-    def rng(self, *names: Name) -> torch.Generator:
-        """Return the generator for a purpose of this client in this round."""
-        return torch_rng(self._seed, *names, "round", self.round, "client", self.id)
-
-    def new_model(self, received: Groups, architecture: str | None = None) -> nn.Module:
-        """Return a network of its own with what was received loaded.
+    def exchange(
+        self,
+        number: int,
+        sizes: Mapping[int, int],
+        visit: Visit,
+        send: Send,
+        store: ClientStore,
+        modulus: int | None,
+    ) -> Cohort:
+        """Return a cohort that knows nothing but sums over the clients that stayed.
 
         Args:
-            received: Groups ``model`` and, where there, ``buffers``.
-            architecture: A registered network in place of the task's own.
-        """
-        networks = self._networks
-        return (networks.variant(architecture) if architecture else networks).new(received)
+            number: Round from 0.
+            sizes: Number of samples of each client, by id, ascending.
+            visit: Lets a client work.
+            send: Carries a message of the protocol, one group named by its stage.
+            store: What clients keep.
+            modulus: What integers are summed modulo; None for floats, which are rounded.
 
-    def fit(
-        self,
-        model: nn.Module,
-        plan: Plan,
-        *,
-        loss: Loss = cross_entropy,
-        after_backward: Hook | None = None,
-    ) -> FitResult:
-        """Train ``model`` on the client's samples; batch order is the same for all methods."""
-        result = fit(
-            model,
-            self.data,
-            plan,
-            self.rng("batches"),
-            round=self.round,
-            loss=loss,
-            after_backward=after_backward,
-        )
-        self._fits.append(result)
-        return result
+        Raises:
+            RoundAbandoned: If too few clients stay; what clients keep is as before.
+            Refusal: If the cohort is too small, or numbers don't fit.
+        """
+        ...
 
 
 @dataclass
@@ -90,7 +68,7 @@ class Federation:
         label_names: Class names by index.
         keep_replies: Whether cohorts hold single replies, which costs memory by cohort size.
         on_client: Called after each visit with the number of visits done and due.
-        secrecy: Secure aggregation; None where it is off.
+        sealing: Secure aggregation; None where it is off.
     """
 
     clients: Sequence[Samples]
@@ -102,19 +80,19 @@ class Federation:
     buffers: BufferPolicy = "mean"
     keep_replies: bool = False
     on_client: Callable[[int, int], None] = lambda done, due: None
-    secrecy: Secrecy | None = None
+    sealing: Sealing | None = None
     _handed: Groups = field(default_factory=dict)
 
-    def sample_cohort(self, round: int, size: int) -> list[int]:
+    def sample_cohort(self, number: int, size: int) -> list[int]:
         """Return ``size`` client ids drawn uniformly without replacement, ascending."""
         order = torch.randperm(
-            len(self.clients), generator=torch_rng(self.seed, "cohort", "round", round)
+            len(self.clients), generator=torch_rng(self.seed, "cohort", "round", number)
         )
         return sorted(order[:size].tolist())
 
     def exchange(
         self,
-        round: int,
+        number: int,
         clients: Sequence[int],
         downlink: Callable[[int], Groups],
         work: Callable[[Groups, Client], Groups],
@@ -124,7 +102,7 @@ class Federation:
         """Send to each client, let it work, and return the cohort of what came back.
 
         Args:
-            round: Round from 1, or 0 for preparation.
+            number: Round from 1, or 0 for preparation.
             clients: Client ids; visited in ascending order, whatever order is given.
             downlink: What is sent to a client, by id.
             work: What a client does: received payload and client in, reply out.
@@ -139,68 +117,68 @@ class Federation:
 
         def visit(client_id: int) -> Visited:
             nonlocal done
-            visited = self._serve(client_id, round, downlink, work, once)
+            visited = self._serve(client_id, number, downlink, work, once)
             done += 1
             self.on_client(done, len(clients))
             return visited
 
-        if self.secrecy is not None:
+        if self.sealing is not None:
             sizes = {client_id: len(self.clients[client_id]) for client_id in sorted(clients)}
-            send = partial(self.channel.send, round=round)
-            return self.secrecy.exchange(round, sizes, visit, send, self.store, modulus)
+            send = partial(self.channel.send, round=number)
+            return self.sealing.exchange(number, sizes, visit, send, self.store, modulus)
         cohort = Cohort(sorted(clients), _replies=[] if self.keep_replies else None)
         for client_id in cohort.clients:
             # No name is given to what arrives: nothing of a visit must outlive it.
-            cohort.add(*self._delivered(*visit(client_id), round))
+            cohort.add(*self._delivered(*visit(client_id), number))
         return cohort
 
     def _delivered(
-        self, reply: Groups, examples: int, fits: Sequence[FitResult], round: int
+        self, reply: Groups, examples: int, fits: Sequence[FitResult], number: int
     ) -> Visited:
         """Return what arrives of a client's reply, and the rest as it is."""
-        return self.channel.send(reply, "up", round), examples, fits
+        return self.channel.send(reply, "up", number), examples, fits
 
     def _serve(
         self,
         client_id: int,
-        round: int,
+        number: int,
         downlink: Callable[[int], Groups],
         work: Callable[[Groups, Client], Groups],
         once: Callable[[], Groups],
     ) -> Visited:
         """Return a client's reply, its number of samples and its training runs."""
         first = client_id not in self.store.versions
-        client = self._visit(client_id, round, self._hand_over(once(), first, round))
+        client = self._visit(client_id, number, self._hand_over(once(), first, number))
         kept = {group: dict(tree) for group, tree in client.state.items()}
 
         def receive() -> Groups:
             payload = outgoing(downlink(client_id), self.buffers)
-            received = g.to(self.channel.send(payload, "down", round), self.networks.device)
+            received = g.to(self.channel.send(payload, "down", number), self.networks.device)
             return at_client(received, client.state, self.buffers)
 
-        with isolated_torch_rng(self.seed, "client", client_id, "round", round):
+        with isolated_torch_rng(self.seed, "client", client_id, "round", number):
             reply = work(receive(), client)
         if self.buffers == "local" and reply.get("buffers"):
             client.state["buffers"] = reply["buffers"]
         # An empty state still tells that the client was here.
         if client.state or kept or client.handed:
-            self.store.write(client_id, client.state, round)
-        return outgoing(reply, self.buffers), len(client.data), client._fits
+            self.store.write(client_id, client.state, number)
+        return outgoing(reply, self.buffers), len(client.data), client.fits
 
-    def _hand_over(self, payload: Groups, first: bool, round: int) -> Groups:
+    def _hand_over(self, payload: Groups, first: bool, number: int) -> Groups:
         """Return what clients were handed; counted at a first visit, decoded once for all."""
         if payload and first:
-            self._handed = self.channel.send(payload, "once", round)
+            self._handed = self.channel.send(payload, "once", number)
         elif payload and not self._handed:
             self._handed = g.decode(g.encode(payload))
         return g.to(self._handed, self.networks.device) if payload else {}
 
-    def _visit(self, client_id: int, round: int, handed: Groups) -> Client:
+    def _visit(self, client_id: int, number: int, handed: Groups) -> Client:
         data = self.clients[client_id]
         held = sorted(set(data.labels.tolist()))
         return Client(
             client_id,
-            round,
+            number,
             data,
             tuple(self.label_names[index] for index in held),
             len(self.label_names),

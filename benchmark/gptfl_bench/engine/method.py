@@ -13,10 +13,9 @@ from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.registry import Registry
 
 if TYPE_CHECKING:
-    from gptfl_bench.engine.cohort import Cohort
-    from gptfl_bench.engine.federation import Client
+    from gptfl_bench.engine.client import Client
+    from gptfl_bench.engine.cohort import Cohort, Weighting
     from gptfl_bench.engine.server import Server
-    from gptfl_bench.secure.packing import Weighting
 
 
 class Need(StrEnum):
@@ -57,12 +56,15 @@ class Method(ABC):
     Attributes:
         needs: What must be there; the method is refused with a sentence otherwise.
         generates: Data it generates, if any.
+        wraps: Name of the method that a wrapper wraps where none is named, in a field ``inner``;
+            empty for any other method.
         ablation: Values of fields that leave out what sets the method apart (``plan.steps`` is a
             field of a field); empty if none does.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     generates: ClassVar[tuple[Generates, ...]] = ()
+    wraps: ClassVar[str] = ""
     ablation: ClassVar[Mapping[str, object]] = {}
 
     def requires(self) -> frozenset[Need]:

@@ -10,7 +10,7 @@ from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.randomness import isolated_torch_rng
-from gptfl_bench.models.network import has_features, models
+from gptfl_bench.models.network import ModelFactory, has_features, models
 
 
 class Networks:
@@ -22,6 +22,7 @@ class Networks:
         variant: Makes networks of another registered architecture.
         task_size: Parameters and buffer scalars of the task's network, where a method made another
             network of it.
+        input_shape: Shape of one sample, where methods ask for it.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Networks:
         device: torch.device,
         variant: "Callable[[str], Networks] | None" = None,
         task_size: tuple[int, int] | None = None,
+        input_shape: tuple[int, ...] = (),
     ) -> None:
         self._template = template.to(device)
         self._make_variant = variant
@@ -39,11 +41,12 @@ class Networks:
         self.start: Groups = g.to(own, torch.device("cpu"))
         self.task_size = task_size or _size(self._template)
         self.device = device
+        self.input_shape = input_shape
 
     @classmethod
     def build(
         cls,
-        factory: "object",
+        factory: "ModelFactory | nn.Module",
         input_shape: tuple[int, ...],
         num_classes: int,
         settings: Mapping[str, object],
@@ -76,7 +79,7 @@ class Networks:
             )
             # Taken before a method changes it in place.
             size = _size(template)
-            return cls(adapt(template), device, variant, size)
+            return cls(adapt(template), device, variant, size, input_shape)
 
     def variant(self, architecture: str) -> "Networks":
         """Return networks of another registered architecture for the same task and seed.

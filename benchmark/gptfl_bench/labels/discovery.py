@@ -18,7 +18,8 @@ from gptfl_bench.labels.sketch import FIELD, Shape, Sketch
 from gptfl_reports.records.events import Event, LabelsDiscovered
 
 if TYPE_CHECKING:
-    from gptfl_bench.engine.federation import Client, Federation
+    from gptfl_bench.engine.client import Client
+    from gptfl_bench.engine.federation import Federation
 
 ATTEMPTS = 6
 """How often the table is doubled when names stay unread."""

@@ -29,7 +29,8 @@ from gptfl_bench.quality.similarity import (
     near_duplicates,
 )
 from gptfl_bench.synthesis.source import SyntheticSet
-from gptfl_bench.tasks.task import Samples, Task
+from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.fit import Plan, fit
 from gptfl_reports.records.quality import (
     SCHEMA,

@@ -28,9 +28,6 @@ from gptfl_reports.records.schema import ABLATED
 from gptfl_reports.records.typed import build
 
 Tree = dict[str, object]
-DEFAULT_INNER = "fedavg"
-"""What a wrapper wraps if no method is named: ``gptfl`` is ``gptfl+fedavg``."""
-
 PRESETS = ("quick", "default", "cpu", "paper")
 
 
@@ -67,18 +64,19 @@ class Config:
         outer, _, inner = name.partition("+")
         kind = methods.get(outer)
         values = self._values("methods", outer)
-        if not _wraps(kind):
+        if not kind.wraps:
             if inner:
+                right = " or ".join(f"{wrapper}+{outer}" for wrapper in wrappers())
                 raise UsageError(
-                    f"{name!r} can't be run: {outer!r} wraps no other method; write gptfl+{outer}."
+                    f"{name!r} can't be run: {outer!r} wraps no other method; write {right}."
                 )
             return build(kind, values, f"methods.{outer}")
-        inner = inner or DEFAULT_INNER
-        if _wraps(methods.get(inner)):
+        inner = inner or kind.wraps
+        if methods.get(inner).wraps:
             raise UsageError(f"{name!r} can't be run: {inner!r} is a wrapper itself; wrap another.")
         wrapped = build(methods.get(inner), self._values("warm", inner), f"warm.{inner}")
-        wrapper = build(kind, values, f"methods.{outer}")
-        changed: Method = replace(wrapper, inner=wrapped)  # type: ignore[call-arg]
+        outside = build(kind, values, f"methods.{outer}")
+        changed: Method = replace(outside, inner=wrapped)  # type: ignore[call-arg]
         return changed
 
     def _values(self, section: str, name: str) -> Tree:
@@ -120,6 +118,11 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
     return Config(preset, {str(key): value for key, value in plain.items()})
 
 
+def wrappers() -> list[str]:
+    """Return the names of the methods that wrap another one."""
+    return [name for name in methods.names() if methods.get(name).wraps]
+
+
 def as_yaml(config: Config, names: Sequence[str]) -> str:
     """Return the configuration as YAML with the given methods only."""
     tree = dict(config.tree)
@@ -136,14 +139,10 @@ def _base(dataset: str) -> Tree:
         fields_of = {name: plain_fields(registry.get(name)) for name in registry.names()}
         tree[section] = {name: values for name, values in fields_of.items() if values}
     names = methods.names()
-    inner = [name for name in names if not _wraps(methods.get(name))]
+    inner = [name for name in names if not methods.get(name).wraps]
     tree["methods"] = {name: _node(methods.get(name), "") for name in names}
     tree["warm"] = {name: _node(methods.get(name), f"methods.{name}") for name in inner}
     return tree
-
-
-def _wraps(kind: type[Method]) -> bool:
-    return any(item.name == "inner" for item in fields(kind))
 
 
 def _node(kind: type[Method], parent: str) -> Tree:

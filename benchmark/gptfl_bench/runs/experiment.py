@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from gptfl_bench.cells import rounds as loop
+from gptfl_bench.cells.cell import Context
 from gptfl_bench.cells.spec import CellSpec, forget_tasks
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError, unknown
@@ -16,10 +16,9 @@ from gptfl_bench.runs import config
 from gptfl_bench.runs.config import Config
 from gptfl_bench.synthesis.generator import generators, make, prompt_writers
 from gptfl_bench.tasks.access import Access, check_folder, default_cache
-from gptfl_bench.tasks.task import Task, partitions, tasks
+from gptfl_bench.tasks.partition import partitions
+from gptfl_bench.tasks.task import Task, tasks
 from gptfl_reports.records.schema import ABLATED
-
-WRAPPER = "gptfl"
 
 
 @dataclass(frozen=True)
@@ -108,22 +107,38 @@ def expand(asked: Sequence[str]) -> list[str]:
             for part in name.removesuffix(ABLATED).split("+"):
                 if part not in methods.names():
                     raise unknown("method", part, [*many, *methods.names()])
-            if name == f"{WRAPPER}+{config.DEFAULT_INNER}":
-                name = WRAPPER
+            outer, _, inner = name.partition("+")
+            if inner and inner == methods.get(outer).wraps:
+                name = outer
             if name not in names:
                 names.append(name)
     return names
 
 
 def started(names: Sequence[str], start: str) -> list[str]:
-    """Return names as the option ``start`` asks: all warm, all cold, or as they are."""
+    """Return names as the option ``start`` asks: all warm, all cold, or as they are.
+
+    Raises:
+        UsageError: If all are to start warm and several methods could do it.
+    """
+    wrappers = config.wrappers()
+    if start == "warm" and len(wrappers) != 1:
+        raise UsageError(
+            f"start=warm could mean any of {', '.join(wrappers)}; name the methods instead, such "
+            f"as {wrappers[0]}+{names[0]}."
+        )
 
     def change(name: str) -> str:
-        inner = config.DEFAULT_INNER if name == WRAPPER else name.removeprefix(f"{WRAPPER}+")
+        outer, _, inner = name.partition("+")
+        if outer in wrappers:
+            inner = inner or methods.get(outer).wraps
+        else:
+            inner = name
         if start == "cold":
             return inner
         if start == "warm":
-            return WRAPPER if inner == config.DEFAULT_INNER else f"{WRAPPER}+{inner}"
+            (wrapper,) = wrappers
+            return wrapper if inner == methods.get(wrapper).wraps else f"{wrapper}+{inner}"
         return name
 
     return list(dict.fromkeys(change(name) for name in names))
@@ -131,7 +146,7 @@ def started(names: Sequence[str], start: str) -> list[str]:
 
 def context(
     out: Path, command: str = "", force: bool = False, cache: Path | None = None
-) -> loop.Context:
+) -> Context:
     """Return what cells are given.
 
     Raises:
@@ -139,7 +154,7 @@ def context(
     """
     check_folder(out)
     check_folder(cache := cache or default_cache())
-    return loop.Context(out, Artifacts(cache), command, force)
+    return Context(out, Artifacts(cache), command, force)
 
 
 def _object_name(method: Method, taken: dict[str, Method]) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from gptfl_bench.cells import provenance
-from gptfl_bench.cells import rounds as loop
+from gptfl_bench.cells.cell import Context, run_cell
 from gptfl_bench.cells.spec import CellSpec
-from gptfl_bench.cells.world import build_world
+from gptfl_bench.cells.world import check_worlds
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_reports.records.cells import Cell, read_cell
@@ -22,7 +22,7 @@ LAUNCHERS: tuple[Launcher, ...] = ("basic", "joblib", "submitit")
 
 def execute(
     cells: Sequence[CellSpec],
-    context: loop.Context,
+    context: Context,
     progress: Progress | None = None,
     launcher: Launcher = "basic",
 ) -> Iterator[Cell]:
@@ -33,8 +33,7 @@ def execute(
             launcher's package is missing.
     """
     progress = progress or Silent()
-    for spec in {spec.seed: spec for spec in reversed(cells)}.values():
-        build_world(spec)
+    check_worlds(cells)
     launch = {"basic": _serial, "joblib": _joblib, "submitit": _submitit}[launcher]
     for spec, cell in launch(cells, context, progress):
         progress.ended(_title(spec), _in_words(spec, cell))
@@ -44,13 +43,13 @@ def execute(
 Ended = Iterator[tuple[CellSpec, Cell]]
 
 
-def _serial(cells: Sequence[CellSpec], context: loop.Context, progress: Progress) -> Ended:
+def _serial(cells: Sequence[CellSpec], context: Context, progress: Progress) -> Ended:
     for number, spec in enumerate(cells, 1):
         progress.cell(number, len(cells), _title(spec))
         yield spec, _work(spec, context, progress)
 
 
-def _joblib(cells: Sequence[CellSpec], context: loop.Context, progress: Progress) -> Ended:
+def _joblib(cells: Sequence[CellSpec], context: Context, progress: Progress) -> Ended:
     from joblib import Parallel, delayed
 
     processes = max((os.cpu_count() or 1) // max(c.settings.threads for c in cells), 1)
@@ -59,7 +58,7 @@ def _joblib(cells: Sequence[CellSpec], context: loop.Context, progress: Progress
     yield from zip(cells, parallel(delayed(_work)(c, context) for c in cells), strict=True)
 
 
-def _submitit(cells: Sequence[CellSpec], context: loop.Context, progress: Progress) -> Ended:
+def _submitit(cells: Sequence[CellSpec], context: Context, progress: Progress) -> Ended:
     try:
         import submitit
     except ImportError as error:
@@ -75,10 +74,10 @@ def _submitit(cells: Sequence[CellSpec], context: loop.Context, progress: Progre
         yield spec, job.result()
 
 
-def _work(spec: CellSpec, context: loop.Context, progress: Progress | None = None) -> Cell:
+def _work(spec: CellSpec, context: Context, progress: Progress | None = None) -> Cell:
     """Run one cell; an error that is no wrong use is in its record, and others may still run."""
     try:
-        return loop.run_cell(spec, context, progress)
+        return run_cell(spec, context, progress)
     except UsageError:
         raise
     except Exception:

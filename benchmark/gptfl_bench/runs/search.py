@@ -14,7 +14,7 @@ from importlib.resources import files
 
 from omegaconf import OmegaConf
 
-from gptfl_bench.cells import rounds as loop
+from gptfl_bench.cells.cell import Context
 from gptfl_bench.core.errors import UsageError, unknown
 from gptfl_bench.core.progress import Progress
 from gptfl_bench.runs import experiment, launchers
@@ -104,7 +104,7 @@ def search(
     grid: Grid,
     preset: str,
     overrides: list[str],
-    context: loop.Context,
+    context: Context,
     progress: Progress,
     launcher: Launcher = "basic",
     access: Access | None = None,

@@ -2,33 +2,28 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from gptfl_bench.core.errors import Refusal, RoundAbandoned
-from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.core.groups import Tree
 from gptfl_bench.engine.client_store import ClientStore
-from gptfl_bench.engine.cohort import Cohort
-from gptfl_bench.secure.packing import FieldPacking, FixedPointPacking, Packing, Sums, Weighting
-from gptfl_bench.secure.protocol.aggregate import Send, secure_sum
+from gptfl_bench.engine.cohort import Cohort, Sums, Weighting
+from gptfl_bench.engine.federation import Sealing, Send, Visit
+from gptfl_bench.secure.packing import FieldPacking, FixedPointPacking, Packing
+from gptfl_bench.secure.protocol.aggregate import secure_sum
 from gptfl_bench.secure.protocol.messages import Session
 from gptfl_bench.secure.protocol.parties import Setting
 from gptfl_bench.secure.protocol.quantise import Quantiser
 from gptfl_bench.secure.protocol.ring import MERSENNE, Ring
 from gptfl_bench.secure.settings import SecureSettings
-from gptfl_bench.training.fit import FitResult
 from gptfl_reports.records.events import SecureSum
-
-Visited = tuple[Groups, int, Sequence[FitResult]]
-"""What comes of a client's visit: its reply, its number of samples and its training runs."""
-
-Visit = Callable[[int], Visited]
 
 
 @dataclass
-class Secrecy:
+class SecureExchange(Sealing):
     """Secure aggregation of a cell's exchanges.
 
     Attributes:
@@ -44,27 +39,14 @@ class Secrecy:
 
     def exchange(
         self,
-        round: int,
+        number: int,
         sizes: Mapping[int, int],
         visit: Visit,
         send: Send,
         store: ClientStore,
         modulus: int | None,
     ) -> Cohort:
-        """Return a cohort that knows nothing but sums over the clients that stayed.
-
-        Args:
-            round: Round from 0.
-            sizes: Number of samples of each client, by id, ascending.
-            visit: Lets a client work.
-            send: Carries a message of the protocol.
-            store: What clients keep.
-            modulus: What integers are summed modulo; None for floats, which are rounded.
-
-        Raises:
-            RoundAbandoned: If too few clients stay; what clients keep is as before.
-            Refusal: If the cohort is too small, or numbers don't fit.
-        """
+        """Return sums over the clients that stayed; see :class:`Sealing`."""
         clients = list(sizes)
         if len(clients) < 2:
             raise Refusal(
@@ -73,7 +55,7 @@ class Secrecy:
             )
         started, working = time.perf_counter(), 0.0
         packing = self._packing(sizes, modulus)
-        lost = self.settings.lost(self.seed, round, clients)
+        lost = self.settings.lost(self.seed, number, clients)
         truth, kept = Cohort(clients), dict(store.versions)
 
         def vector(client: int) -> Tensor:
@@ -88,13 +70,13 @@ class Secrecy:
         first = next((client for client in clients if lost.get(client) != "masked_input"), None)
         ready = {} if first is None else {first: vector(first)}
         setting = Setting(
-            Session(round, self._sums_in[round]),
+            Session(number, self._sums_in[number]),
             tuple(clients),
             self.settings.least(len(clients)),
             packing.ring,
             len(ready[first]) if first is not None else 1,
         )
-        self._sums_in[round] += 1
+        self._sums_in[number] += 1
         try:
             summed = secure_sum(
                 setting,
@@ -109,7 +91,7 @@ class Secrecy:
             raise
         sums, examples = packing.decode(summed.values)
         event = SecureSum(
-            round,
+            number,
             self.settings.protocol,
             len(clients),
             len(summed.survivors),
@@ -125,7 +107,7 @@ class Secrecy:
     def _packing(self, sizes: Mapping[int, int], modulus: int | None) -> Packing:
         if modulus is not None:
             return FieldPacking(modulus)
-        # Every client knows it: weights must not make the sum wrap round.
+        # Every client knows it: weights must not make the sum wrap number.
         samples = sum(sizes.values()) if "examples" in self.weightings else 0
         weight = max(samples, len(sizes))
         clip, bits = self.settings.clip, self.settings.bits
@@ -143,18 +125,13 @@ class Secrecy:
 def _error(sums: Sums, examples: int, truth: Cohort, clients: int) -> float:
     """Return the largest difference of a coordinate of a mean from what it would have been."""
     apart = [
-        _largest_difference(tree, _true(truth, weighting, group)) / total
+        _largest_difference(tree, truth.sum(group, weighting)) / total
         for weighting, groups in sums.items()
         for total in [examples if weighting == "examples" else clients]
         for group, tree in groups.items()
         if total
     ]
     return max(apart, default=0.0)
-
-
-def _true(truth: Cohort, weighting: Weighting, group: str) -> Tree:
-    sums = truth._sums[group]
-    return sums.by_examples if weighting == "examples" else sums.uniform
 
 
 def _largest_difference(ours: Tree, theirs: Tree) -> float:

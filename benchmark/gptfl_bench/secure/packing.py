@@ -7,21 +7,15 @@ vectors over the clients that stayed.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.cohort import Sums, Weighting
 from gptfl_bench.secure.protocol.quantise import Quantiser
 from gptfl_bench.secure.protocol.ring import Ring
-
-Weighting = Literal["examples", "uniform"]
-"""By number of samples, or all clients alike."""
-
-Sums = dict[Weighting, Groups]
-"""Sums over clients by how they are weighted."""
 
 
 @dataclass

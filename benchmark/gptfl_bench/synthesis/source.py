@@ -17,7 +17,8 @@ from gptfl_bench.core.randomness import address_seed, numpy_rng
 from gptfl_bench.synthesis import shards
 from gptfl_bench.synthesis.generator import Generator, Prompt, PromptWriter
 from gptfl_bench.synthesis.prompts import Key, Texts, key
-from gptfl_bench.tasks.task import Samples, Task
+from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.tasks.task import Task
 from gptfl_reports.records.events import SyntheticReady
 from gptfl_reports.records.files import write_atomically
 
@@ -94,7 +95,7 @@ class SyntheticSource:
     writer: Callable[[], PromptWriter]
     progress: Callable[[int, int], None] = lambda done, due: None
 
-    def __call__(self, labels: Sequence[str]) -> SyntheticSet:
+    def samples(self, labels: Sequence[str]) -> SyntheticSet:
         """Return the samples for ``labels``, equally many of each.
 
         Raises:

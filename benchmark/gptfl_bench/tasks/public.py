@@ -5,15 +5,11 @@ generator makes (the paper's future work). Labels are never handed out with them
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 
-from gptfl_bench.tasks.task import Samples, Transform
-from gptfl_bench.training.distill import replace_labels
-
-if TYPE_CHECKING:
-    from gptfl_bench.engine.server import Server
+from gptfl_bench.tasks.samples import Samples, Transform
 
 
 @dataclass(frozen=True)
@@ -40,16 +36,15 @@ class PublicSettings:
             raise ValueError(f"limit={self.limit} must be 1 or more, or null")
 
 
-def public_data(
-    server: "Server", settings: PublicSettings, held_out: Samples | None, transform: Transform
-) -> Samples:
+def unlabelled(samples: Samples, settings: PublicSettings, transform: Transform) -> Samples:
     """Return public samples whose ``y`` is their row, (N,), for they have no labels.
 
-    Synthetic ones need the label names first, which clients tell in a counted exchange of round 0.
-    They meet networks that clients trained, so they go through the clients' ``transform``.
+    Synthetic ones meet networks that clients trained, so they go through the clients' transform.
+
+    Args:
+        samples: Held-out or synthetic samples.
+        settings: How many of them are used.
+        transform: The clients' transform.
     """
-    if held_out is None:
-        held_out, _ = server.synthetic(server.discover_labels())
-    kept = held_out.select(torch.arange(min(len(held_out), settings.limit or len(held_out))))
-    kept = replace(kept, transform=transform)
-    return replace_labels(kept, torch.arange(len(kept)))
+    kept = samples.select(torch.arange(min(len(samples), settings.limit or len(samples))))
+    return replace(kept, transform=transform).with_labels(torch.arange(len(kept)))

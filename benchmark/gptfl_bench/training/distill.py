@@ -1,13 +1,12 @@
 """Distillation: train a network towards soft targets on unlabelled samples."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptfl_bench.tasks.task import Samples
+from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.fit import FitResult, Plan, fit
 
 
@@ -32,19 +31,13 @@ def distill(
         rng: Draws batch order.
         round: Round from 1, for ``round_decay``.
     """
-    rows = replace_labels(data, torch.arange(len(data)))
+    rows = data.with_labels(torch.arange(len(data)))
 
     def loss(model: nn.Module, x: Tensor, row: Tensor) -> Tensor:
         # "mean" would divide by the number of classes too.
         return F.kl_div(F.log_softmax(model(x), 1), targets[row], reduction="batchmean")
 
     return fit(student, rows, plan, rng, round=round, loss=loss)
-
-
-def replace_labels(data: Samples, labels: Tensor) -> Samples:
-    """Return the samples shown by ``data``, in order, with other labels (N,)."""
-    x = data.x if data.indices is None else data.x[data.indices]
-    return replace(data, x=x, y=labels.to(x.device), indices=None)
 
 
 @torch.no_grad()

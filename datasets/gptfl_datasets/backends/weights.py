@@ -25,7 +25,7 @@ def place(device: str, precision: Precision) -> tuple[str, torch.dtype]:
         UsageError: If there is no such device.
     """
     # Imported here: the engine imports the generators when it looks up their names.
-    from gptfl_bench.cells.world import pick_device
+    from gptfl_bench.core.device import pick_device
 
     picked = pick_device(device)
     if precision == "auto":

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.tasks.task import Samples, Task
+from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.tasks.task import Task
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

@@ -245,7 +245,7 @@ def test_audioldm_keeps_the_scheduler_of_its_checkpoint(sound: AudioLDM) -> None
 def test_half_precision_is_for_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pretrained.place("cpu", "auto") == ("cpu", torch.float32)
     assert pretrained.place("cpu", "float16") == ("cpu", torch.float16)
-    monkeypatch.setattr("gptfl_bench.cells.world.pick_device", torch.device)
+    monkeypatch.setattr("gptfl_bench.core.device.pick_device", torch.device)
     assert pretrained.place("cuda", "auto") == ("cuda", torch.float16)
     assert pretrained.place("cuda", "float32") == ("cuda", torch.float32)
 

@@ -6,18 +6,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.federation import Send
 from gptfl_bench.secure.protocol.bonawitz import BonawitzClient, BonawitzServer
 from gptfl_bench.secure.protocol.keys import simulated_secret
 from gptfl_bench.secure.protocol.lightsecagg import LightSecAggClient, LightSecAggServer
 from gptfl_bench.secure.protocol.messages import STAGES, Message, Stage
 from gptfl_bench.secure.protocol.parties import Client, Server, Setting
-from gptfl_reports.records.events import Direction
 
 Protocol = Literal["bonawitz", "lightsecagg"]
-Send = Callable[[Groups, Direction], Groups]
-"""Carries a message, one group named by its stage, and returns what arrives."""
-
 _PARTIES: dict[Protocol, tuple[type[Client], type[Server]]] = {
     "bonawitz": (BonawitzClient, BonawitzServer),
     "lightsecagg": (LightSecAggClient, LightSecAggServer),

@@ -1,0 +1,117 @@
+"""From a cell's world to a server with its federation, and to synthetic data beside real ones."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from gptfl_bench.cells.spec import CellSpec
+from gptfl_bench.cells.world import World, build_networks
+from gptfl_bench.core.cache import Artifacts
+from gptfl_bench.core.progress import Progress
+from gptfl_bench.engine.channel import Channel
+from gptfl_bench.engine.client_store import ClientStore
+from gptfl_bench.engine.federation import Federation
+from gptfl_bench.engine.method import Need
+from gptfl_bench.engine.server import Server
+from gptfl_bench.quality.judging import Subject
+from gptfl_bench.secure.exchange import SecureExchange
+from gptfl_bench.synthesis.source import SyntheticSet, SyntheticSource
+from gptfl_bench.synthesis.synthesis import Synthesis
+from gptfl_bench.tasks.public import unlabelled
+from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.training.central import Watch
+from gptfl_reports.records.events import Event
+
+
+def build_server(
+    spec: CellSpec,
+    world: World,
+    folder: Path,
+    artifacts: Artifacts,
+    log: Callable[[Event], None],
+    progress: Progress,
+    resumed: bool = False,
+) -> Server:
+    """Return the server of a cell whose clients keep their state under ``folder``.
+
+    Args:
+        spec: The cell.
+        world: What it works with.
+        folder: The cell's folder.
+        artifacts: Shared results.
+        log: Takes an event.
+        progress: Shown to a person.
+        resumed: Whether round 0 is over, so that what it brought is neither counted nor logged
+            when it is brought again.
+    """
+    settings = spec.settings
+    federation = Federation(
+        [world.train.select(torch.tensor(indices)) for indices in world.partition.clients],
+        world.task.label_names,
+        Channel(),
+        ClientStore(folder / "state" / "clients"),
+        world.networks,
+        spec.seed,
+        settings.buffers,
+        keep_replies=Need.REPLIES in spec.method.requires(),
+        on_client=lambda done, due: progress.stage("clients", done, due),
+        sealing=SecureExchange(settings.secure, spec.method.weightings(), spec.seed)
+        if settings.secure_aggregation
+        else None,
+    )
+    source = SyntheticSource(
+        settings.synthetic,
+        world.task,
+        len(world.train),
+        artifacts,
+        spec.generator,
+        spec.prompt_writer,
+        progress=lambda done, due: progress.stage("synthetic samples", done, due),
+    )
+    watched = settings.evaluation.pretraining
+    synthesis = Synthesis(
+        spec.seed,
+        federation,
+        world.networks,
+        spec.model_key,
+        settings.labels,
+        source,
+        artifacts,
+        log,
+        watch=Watch(world.evaluation, watched) if watched != 0 else None,
+        on_epoch=lambda done, due: progress.stage("pre-training epochs", done, due),
+    )
+
+    @cache
+    def public() -> Samples:
+        held_out = world.public
+        if held_out is None:
+            made_by = synthesis.uncounted() if resumed else synthesis
+            held_out = made_by.samples(made_by.labels())
+        return unlabelled(held_out, settings.public, world.train.transform)
+
+    return Server(
+        spec.seed,
+        world.task.num_classes,
+        federation,
+        world.networks,
+        public,
+        log,
+        start=world.networks.start,
+        resources={Synthesis: synthesis},
+    )
+
+
+def build_subject(spec: CellSpec, world: World, made: SyntheticSet) -> Subject:
+    """Return a cell's synthetic data beside all real ones, whatever part its clients hold."""
+    real = replace(world.task.train, x=world.train.x, y=world.train.y)
+    return Subject(
+        made,
+        replace(world.task, train=real),
+        spec.model_name,
+        spec.model_key,
+        lambda: build_networks(spec, world.task, 0, world.device),
+    )

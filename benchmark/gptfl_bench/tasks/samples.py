@@ -1,0 +1,93 @@
+"""Labelled samples, and views of them that copy nothing.
+
+Letters in shapes: N samples, C classes.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+Transform = Callable[[Tensor, torch.Generator | None], Tensor]
+"""Stored samples (N, ...) to network input (N, ...); augments if a generator is given."""
+
+
+def as_float(x: Tensor, rng: torch.Generator | None = None) -> Tensor:
+    """Return stored samples as float32, bytes scaled to [0, 1]; the default transform."""
+    return x.float() / 255 if x.dtype == torch.uint8 else x.float()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Labelled samples, or a view of some of them.
+
+    Attributes:
+        x: Stored samples, (N, ...); bytes are kept as bytes until a batch is drawn.
+        y: Class indices, (N,), int64, in [0, C).
+        indices: The rows this view shows, (n,), int64; None for all of them.
+        transform: From stored samples to network input.
+        known: What :meth:`checksum` gave when all rows were stored; empty if nobody knows.
+    """
+
+    x: Tensor
+    y: Tensor
+    indices: Tensor | None = None
+    transform: Transform = as_float
+    known: str = ""
+
+    def __repr__(self) -> str:
+        """Return number and form in a line."""
+        shape, kind = tuple(self.x.shape[1:]), str(self.x.dtype).removeprefix("torch.")
+        return f"Samples: {len(self):,} of shape {shape}, {kind}"
+
+    def __len__(self) -> int:
+        """Return the number of samples shown."""
+        return len(self.y) if self.indices is None else len(self.indices)
+
+    @property
+    def labels(self) -> Tensor:
+        """The class indices shown, (n,)."""
+        return self.y if self.indices is None else self.y[self.indices]
+
+    @property
+    def form(self) -> str:
+        """Shape, type and transform in words; the same media can have several forms."""
+        transform = self.transform
+        words = getattr(transform, "__qualname__", None) or repr(transform)
+        return f"{tuple(self.x.shape[1:])} {self.x.dtype} {words}"
+
+    def select(self, indices: Tensor) -> "Samples":
+        """Return a view of the samples at ``indices`` of this view; nothing is copied."""
+        rows = indices if self.indices is None else self.indices[indices]
+        return Samples(self.x, self.y, rows, self.transform)
+
+    def batch(self, indices: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Return network input (b, ...) and labels (b,) of the samples at ``indices``.
+
+        Args:
+            indices: Positions within this view, (b,).
+            rng: Draws augmentations; none are made without it.
+        """
+        rows = indices if self.indices is None else self.indices[indices]
+        return self.transform(self.x[rows], rng), self.y[rows]
+
+    def with_labels(self, labels: Tensor) -> "Samples":
+        """Return the samples shown, in order, with other labels (N,)."""
+        x = self.x if self.indices is None else self.x[self.indices]
+        return replace(self, x=x, y=labels.to(x.device), indices=None, known="")
+
+    def to(self, device: torch.device) -> "Samples":
+        """Return the same samples on a device; nothing is copied if they are there."""
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
+
+    def checksum(self) -> str:
+        """Return the SHA-256 over shape, stored bytes and labels of the samples shown, as hex."""
+        if self.known and self.indices is None:
+            return self.known
+        x = self.x if self.indices is None else self.x[self.indices]
+        digest = hashlib.sha256(str((tuple(x.shape), str(x.dtype))).encode())
+        for tensor in (x, self.labels):
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
