@@ -6,11 +6,11 @@ cells of a method together; a change that changes numbers takes the line out.
 
 SAME_AS = {
     # dsfl
-    "c068a9b8a0d07455f727540990a26d8f7b4de69994abb22c7f5ee6b4a072e3ad": (
+    "ec7ca5aef186fdfe3192d28586bd1af81f42b9bb22d0ed5c974416bf613c487d": (
         "a9c850533275deba1754f2269b4cd327f2e48a69e324bd70801b89f791af2539"
     ),
     # dynafed
-    "8ad5eae6ebddb0addc41879c0ef6fc049af3cde6182eaeecf634673cd5a6f10b": (
+    "778d344abe070ebff152ceda069617ddd139b4e7fa1062f8018994d762c28757": (
         "f56d2cef3b7269fd88018239ebb39c1674c57afd551796aec4472544946ec7de"
     ),
     # fedavg
@@ -18,7 +18,7 @@ SAME_AS = {
         "86a0ba1eb61781fc055ee209d0986e9fc514f0ee70f1f608387c3bb5910b375a"
     ),
     # feddf
-    "50a69fbf2fcc2b0cbb1328ea00d0a18a901256c718a1d8c01f662a443e703cdc": (
+    "3ed971313ad4224374db70595882fc8625f74530f6181e789ac1ee39675dd58f": (
         "816c2f80f0edd3d1e95685984de9e37cb400c42296236ff52f31a138ab8ff0fd"
     ),
     # fedet
@@ -26,11 +26,11 @@ SAME_AS = {
         "d098db8c5e4eea27f8c0244d47c582ecd8336679a92839c2347e2f52078e3f6b"
     ),
     # fedftg
-    "f41f8414b580511590885dfae13e22d86d3dc0acbf3d8a5805f09deed9aa7f93": (
+    "30dbe7123775b1851f71e348076db07de47c4157157f9f52909072f22477aa5c": (
         "2f367b7f0371f933e5dcbf3328a95adaeb5f9d1d89ebbfa611311071cf71e049"
     ),
     # fedgen
-    "0f8508c170ee1a6bc84c941cfcf4e82b26507d16e101f523e457073e61d4a8dc": (
+    "62ef39193bdb4b822db17da666a0e7c3d9075877cb2ac84432248b1943f3ca1a": (
         "cf83c99872502c3c523f5bc2019272e73db8b2ab4b57cd02448213abac48b445"
     ),
     # fedopt
@@ -42,7 +42,7 @@ SAME_AS = {
         "03fa5d190a8528cadf0d0086476f53c6e984d57d51cb213a85d21bc8727284d9"
     ),
     # gptfl
-    "994bb707fadbd48d2087d7b5284852c9152a8490c59873bd17c5453f3bc0df39": (
+    "8f7275a6fb83e0647aa9b5e62a31a6e7873057c4db637af61534e8df5849b526": (
         "153cd6223afd032bbc17b530bd165bbcce94658539eab75adb51b9232510234d"
     ),
     # moon
