@@ -45,7 +45,6 @@ from gptfl_methods.fedavg import FedAvg
     title="Distillation from averaged predictions on open data",
     source="Itahara et al., IEEE TMC 2023, arXiv 2008.06180",
     year=2023,
-    needs="public data at the server and the clients",
 )
 @dataclass(frozen=True)
 class DsFl(FedAvg):
@@ -59,7 +58,7 @@ class DsFl(FedAvg):
         distillation: Distillation at clients and server.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.PUBLIC, Need.PUBLIC_AT_CLIENTS})
+    needs = frozenset({Need.PUBLIC, Need.PUBLIC_AT_CLIENTS})
     ablation: ClassVar[Mapping[str, object]] = {"aggregation": "mean"}
 
     aggregation: Literal["era", "mean"] = "era"

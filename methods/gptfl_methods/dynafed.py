@@ -43,7 +43,6 @@ from gptfl_methods.parts.matching import Matching
     title="Fine-tuning on images distilled from the global model's course",
     source="Pi et al., CVPR 2023, arXiv 2211.10878",
     year=2023,
-    needs="images",
 )
 @dataclass(frozen=True)
 class DynaFed(FedAvg):
@@ -56,7 +55,7 @@ class DynaFed(FedAvg):
         memory_limit_gib: GiB that making them may take by estimate; refused above.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.IMAGES, Need.SMALL_MODEL})
+    needs = frozenset({Need.IMAGES, Need.SMALL_MODEL})
     generates = (Generates("images, once, whose pixels are trained", during_fl=True, at=""),)
     ablation: ClassVar[Mapping[str, object]] = {"finetune.steps": 0}
 

@@ -40,7 +40,6 @@ from gptfl_methods.fedavg import FedAvg
     title="Ensemble distillation into the average model",
     source="Lin et al., NeurIPS 2020, arXiv 2006.07242",
     year=2020,
-    needs="public data at the server",
 )
 @dataclass(frozen=True)
 class FedDF(FedAvg):
@@ -53,7 +52,7 @@ class FedDF(FedAvg):
             weight decay is the authors' Adam.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.PUBLIC, Need.REPLIES})
+    needs = frozenset({Need.PUBLIC, Need.REPLIES})
     ablation: ClassVar[Mapping[str, object]] = {"distillation.steps": 0}
 
     weighting: Weighting = "uniform"

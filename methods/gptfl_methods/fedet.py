@@ -46,7 +46,6 @@ _HEAD = "head."
     title="Ensemble knowledge transfer from small clients to a large server model",
     source="Cho et al., IJCAI 2022, arXiv 2204.12703",
     year=2022,
-    needs="public data at the server; small models whose head fits the server's",
 )
 @dataclass(frozen=True)
 class FedET(FedAvg):
@@ -58,7 +57,7 @@ class FedET(FedAvg):
         distillation: Training of the large model in each round.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.PUBLIC, Need.REPLIES, Need.FEATURES})
+    needs = frozenset({Need.PUBLIC, Need.REPLIES, Need.FEATURES, Need.SMALL_HEADS})
     ablation: ClassVar[Mapping[str, object]] = {"diversity": 0.0}
 
     client_models: tuple[str, ...] = ("cnn_tiny", "cnn_narrow")

@@ -50,7 +50,6 @@ DECAY = 0.998
     title="Average fine-tuned on images that a generator makes",
     source="Zhang et al., CVPR 2022, arXiv 2203.09249",
     year=2022,
-    needs="images",
 )
 @dataclass(frozen=True)
 class FedFtg(FedAvg):
@@ -67,7 +66,7 @@ class FedFtg(FedAvg):
         diversity_weight: Factor of the diversity, 0 or more.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.REPLIES, Need.IMAGES, Need.IMAGE_SHAPE})
+    needs = frozenset({Need.REPLIES, Need.IMAGES, Need.IMAGE_SHAPE})
     generates = (Generates("images", during_fl=True, at="server"),)
     ablation: ClassVar[Mapping[str, object]] = {"iterations": 0}
 

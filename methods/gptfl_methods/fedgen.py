@@ -44,7 +44,6 @@ DECAY = 0.98  # a round, of alpha, beta and the generator's step size
     title="Clients guided by a generator of features",
     source="Zhu et al., ICML 2021, arXiv 2105.10056",
     year=2021,
-    needs="images; a network with an encoder and a linear head",
 )
 @dataclass(frozen=True)
 class FedGen(FedAvg):
@@ -62,7 +61,7 @@ class FedGen(FedAvg):
         generator_lr: Its step size in round 1, more than 0.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.REPLIES, Need.FEATURES, Need.IMAGES})
+    needs = frozenset({Need.REPLIES, Need.FEATURES, Need.IMAGES})
     generates = (Generates("features of the network", during_fl=True, at="client"),)
     ablation: ClassVar[Mapping[str, object]] = {"alpha": 0.0, "beta": 0.0}
 

@@ -28,13 +28,14 @@ from gptfl_bench.training.central import EarlyStop
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 
+OWN = Generates("samples of a pre-trained generator", during_fl=False, at="server")
+
 
 @methods.register(
     "gptfl",
     title="Pre-train on generated data, then fine-tune federatedly",
     source="Zhang et al., arXiv 2306.02210",
     year=2023,
-    needs="a generator for the task's modality",
 )
 @dataclass(frozen=True)
 class GptFl(Method):
@@ -47,25 +48,25 @@ class GptFl(Method):
         stop: When pre-training ends earlier; no real sample has a say in it.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.GENERATOR})
     wraps: ClassVar[str] = "fedavg"
-    generates = (Generates("samples of a pre-trained generator", during_fl=False, at="server"),)
 
     inner: Method = FedAvg()
     pretrain: Plan = Plan(epochs=20, lr=1e-3, optimizer="adamw", weight_decay=0.1)
     stop: EarlyStop = EarlyStop()
 
-    def requires(self) -> frozenset[Need]:
-        """Return its own needs and those of the wrapped method."""
-        return self.needs | self.inner.requires()
+    @property
+    def needs(self) -> frozenset[Need]:
+        """A generator, and what the wrapped method needs."""
+        return self.inner.needs | {Need.GENERATOR}
 
     def architectures(self) -> tuple[str, ...]:
         """As the wrapped method."""
         return self.inner.architectures()
 
-    def generated(self) -> tuple[Generates, ...]:
-        """Return what it generates itself and what the wrapped method does."""
-        return self.generates + self.inner.generated()
+    @property
+    def generates(self) -> tuple[Generates, ...]:
+        """Samples of a pre-trained generator, and what the wrapped method generates."""
+        return (OWN, *self.inner.generates)
 
     def ablated(self) -> Self:
         """Return the same start of the wrapped method without what sets that apart."""

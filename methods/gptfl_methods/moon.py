@@ -41,7 +41,6 @@ from gptfl_methods.fedavg import FedAvg
     title="FedAvg with a model-contrastive loss",
     source="Li et al., CVPR 2021, arXiv 2103.16257",
     year=2021,
-    needs="images; a network with an encoder and a linear head",
 )
 @dataclass(frozen=True)
 class Moon(FedAvg):
@@ -54,7 +53,7 @@ class Moon(FedAvg):
         projection: Outputs of the projection head; 0 leaves the task's network as it is.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset({Need.FEATURES, Need.IMAGES})
+    needs = frozenset({Need.FEATURES, Need.IMAGES})
     ablation: ClassVar[Mapping[str, object]] = {"mu": 0.0}
 
     mu: float = 1.0

@@ -102,7 +102,7 @@ def innermost(name: str) -> str:
 
 def discoveries(name: str) -> int:
     """Label discovery visits all six clients before round 1, once."""
-    return 6 if {Need.GENERATOR, Need.PUBLIC} & make(name).requires() else 0
+    return 6 if {Need.GENERATOR, Need.PUBLIC} & make(name).needs else 0
 
 
 def same(a: Any, b: Any) -> None:
@@ -126,7 +126,12 @@ def test_is_a_frozen_value_in_a_module_of_its_name(name: str) -> None:
     for field in [*(f.name for f in dataclasses.fields(method)), "something_new"]:
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(method, field, 1)
-    assert Need.GENERATOR not in method.requires() or methods.reference(name).needs
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_a_list_says_what_it_needs(name: str) -> None:
+    (entry,) = [entry for entry in listing.entries("methods") if entry["name"] == name]
+    assert all(need in str(entry["needs"]) for need in make(name).needs)
 
 
 @EVERY
@@ -355,7 +360,7 @@ def test_global_generators_are_neither_moved_nor_read(run_cell: RunCell, name: s
 @EVERY
 def test_only_declared_methods_see_single_clients(run_cell: RunCell, name: str) -> None:
     """Four rounds go through every phase, DynaFed's synthesis and what follows it too."""
-    declared = Need.REPLIES in make(name).requires()
+    declared = Need.REPLIES in make(name).needs
     saw = run_cell(make(name), rounds=4).cell.row()["server_saw_clients"]
     assert saw is declared
     if name in methods.names():

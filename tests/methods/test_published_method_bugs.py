@@ -93,9 +93,7 @@ def test_aggregation_weights(
     """By hand: from 0, two clients of three go to 2 and 4; (1 * 2 + 3 * 4) / 4 = 3.5."""
 
     def check(method: FedAvg) -> None:
-        server = parabola(
-            [[4.0], [8.0] * 3, [0.0] * 6], keep_replies=Need.REPLIES in method.requires()
-        )
+        server = parabola([[4.0], [8.0] * 3, [0.0] * 6], keep_replies=Need.REPLIES in method.needs)
         assert rounds(method, server, cohort=[0, 1])["model"]["w"].item() == pytest.approx(3.5)
 
     plan = Plan(lr=0.5, batch_size=8)
@@ -295,7 +293,7 @@ def test_statistics_of_batch_normalisation(
 
     def check(method: FedAvg) -> None:
         server = parabola([[4.0], [8.0] * 3])
-        replies: list[Groups] | None = [] if Need.REPLIES in method.requires() else None
+        replies: list[Groups] | None = [] if Need.REPLIES in method.needs else None
         cohort = Cohort([0, 1], _replies=replies)
         for size, mean, count in ((1, 10.0, 4), (3, 20.0, 7)):
             buffers = {"mean": torch.tensor([mean]), "count": torch.tensor(count)}

@@ -18,7 +18,7 @@ from gptfl_bench.core.randomness import isolated_torch_rng
 from gptfl_bench.engine.method import methods
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.quality import inception
-from gptfl_bench.quality.describe import check, write_quality
+from gptfl_bench.quality.describe import refuse_unmeasurable, write_quality
 from gptfl_bench.quality.judging import QualitySettings, Subject, measure
 from gptfl_bench.synthesis.source import SyntheticSet
 from gptfl_bench.tasks.samples import Samples
@@ -228,7 +228,7 @@ def test_inception_needs_its_weights_before_anything_is_made(
 def test_inception_takes_no_sound(task: Task) -> None:
     asked = replace(LOOK, feature="inception")
     with pytest.raises(UsageError, match=r"pictures, not speech.*quality\.feature=judge"):
-        check(asked, replace(task, modality="speech"))
+        refuse_unmeasurable(asked, replace(task, modality="speech"))
 
 
 def test_another_extractor_gives_the_features(

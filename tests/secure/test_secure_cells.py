@@ -122,7 +122,7 @@ def test_every_method_runs_or_is_refused_as_observed(
         observed = {row["method"]: row for row in csv.DictReader(lines)}
     for name in ("fedavg", "feddf", "fedet", "fedgen", "fedftg"):
         method = methods.get(name)()
-        refused = Need.REPLIES in method.requires()
+        refused = Need.REPLIES in method.needs
         assert name in observed
         outcome = run_cell(method, secure_aggregation=True, rounds=1)
         assert (outcome.cell.ending.status == "refused") == refused

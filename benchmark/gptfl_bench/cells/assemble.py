@@ -56,7 +56,7 @@ def build_server(
         world.networks,
         spec.seed,
         settings.buffers,
-        keep_replies=Need.REPLIES in spec.method.requires(),
+        keep_replies=Need.REPLIES in spec.method.needs,
         on_client=lambda done, due: progress.stage("clients", done, due),
         sealing=SecureExchange(settings.secure, spec.method.weightings(), spec.seed)
         if settings.secure_aggregation

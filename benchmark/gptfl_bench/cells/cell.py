@@ -16,7 +16,7 @@ from gptfl_bench.cells.world import World, build_world
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import Diverged, Refusal, UsageError
 from gptfl_bench.core.progress import Progress, Silent
-from gptfl_bench.quality.describe import check
+from gptfl_bench.quality.describe import refuse_unmeasurable
 from gptfl_reports.records.cells import Cell, read_cell, write_record
 from gptfl_reports.records.events import CellEnded, EventLog
 from gptfl_reports.records.files import write_atomically
@@ -55,7 +55,7 @@ def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None)
     folder = context.out / spec.run_id
     world = build_world(spec)
     if spec.uses_synthetic:
-        check(spec.settings.quality, world.task)
+        refuse_unmeasurable(spec.settings.quality, world.task)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):

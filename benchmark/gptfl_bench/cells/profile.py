@@ -9,7 +9,7 @@ def profile(method: Method) -> dict[str, str]:
     Secure aggregation is left out, for it is observed, not declared. The values are the paper's
     own words in lower case, where it has one; ``generated`` says in words what is generated.
     """
-    needs, made = method.requires(), method.generated()
+    needs, made = method.needs, method.generates
     places = {part.at for part in made}
     external = "generated data" if made else "no"
     row = {

@@ -13,7 +13,7 @@ def refuse_unmet(spec: CellSpec, world: World) -> None:
     Raises:
         Refusal: With what is missing, and the setting that lifts a mere convention.
     """
-    needs, modality = spec.method.requires(), world.task.modality
+    needs, modality = spec.method.needs, world.task.modality
     if Need.FEATURES in needs and not world.networks.has_features:
         raise Refusal(f"{spec.name} needs {Need.FEATURES}; choose another model.")
     if spec.uses_public and spec.settings.public.source == "none":

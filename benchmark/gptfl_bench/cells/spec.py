@@ -100,14 +100,14 @@ class CellSpec:
     @property
     def uses_public(self) -> bool:
         """Whether public data have a part in the result."""
-        needs = self.method.requires()
+        needs = self.method.needs
         return self.settings.buffers == "recompute" or Need.PUBLIC in needs
 
     @property
     def uses_synthetic(self) -> bool:
         """Whether synthetic data have a part in the result."""
         public = self.uses_public and self.settings.public.source == "synthetic"
-        return public or Need.GENERATOR in self.method.requires()
+        return public or Need.GENERATOR in self.method.needs
 
     def identity(self) -> dict[str, object]:
         """Return everything that determines the result.

@@ -117,7 +117,7 @@ def generate(options: argparse.Namespace) -> int:
 
     chosen = {"generator": options.generator, "multiplier": options.multiplier}
     overrides = [f"synthetic.{key}={value}" for key, value in chosen.items() if value is not None]
-    budget = maker.budget(options.limit, options.seconds, options.rank, options.money)
+    budget = maker.Budget.parse(options.limit, options.seconds, options.rank, options.money)
     (spec,) = experiment.plan(
         ["gptfl"],
         options.dataset,

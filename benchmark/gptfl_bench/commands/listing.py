@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from gptfl_bench.cells.profile import profile
 from gptfl_bench.core.registry import Registry
-from gptfl_bench.engine.method import methods
+from gptfl_bench.engine.method import Need, methods
 from gptfl_bench.models.network import models
 from gptfl_bench.runs.config import PRESETS
 from gptfl_bench.synthesis.generator import generators, prompt_writers
@@ -46,10 +46,16 @@ def entries(kind: str) -> list[Entry]:
                 "title": about.title,
                 "source": about.source,
                 "year": about.year,
-                "needs": about.needs,
+                "needs": about.needs or (_needs(name) if kind == "methods" else ""),
             }
         )
     return found
+
+
+def _needs(name: str) -> str:
+    """Return in words what a method needs."""
+    needs = methods.get(name)().needs
+    return "; ".join(need for need in Need if need in needs)
 
 
 def profiles() -> list[tuple[str, dict[str, str], bool | None]]:

@@ -1,6 +1,8 @@
 """What a person sees while cells run; a view of what happens, never a source of numbers."""
 
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -31,3 +33,26 @@ class Silent(AbstractContextManager["Silent", None]):
 
     def __exit__(self, *_: object) -> None:
         """End."""
+
+
+@contextmanager
+def bar(what: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Yield what moves a bar on a terminal, from the amount done and due; elsewhere it is mute.
+
+    Args:
+        what: What is being done.
+        of_bytes: Whether amounts are bytes.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, due: None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    amount = progress.DownloadColumn() if of_bytes else progress.MofNCompleteColumn()
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), amount)
+    console = Console(stderr=True)
+    times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn())
+    with progress.Progress(*columns, *times, console=console, transient=True) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, due: bars.update(task, completed=done, total=due or None)

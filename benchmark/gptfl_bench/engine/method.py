@@ -27,6 +27,7 @@ class Need(StrEnum):
     FEATURES = "a network with an encoder and a linear head"
     IMAGES = "images"
     IMAGE_SHAPE = "samples of channels, height and width"
+    SMALL_HEADS = "small models whose head fits the server's"
     SMALL_MODEL = "a model small enough to differentiate through its training"
     REPLIES = "single clients' replies kept for the length of a round"
 
@@ -54,26 +55,27 @@ class Method(ABC):
     checkpoint is the state and a method can't hide any.
 
     Attributes:
-        needs: What must be there; the method is refused with a sentence otherwise.
-        generates: Data it generates, if any.
         wraps: Name of the method that a wrapper wraps where none is named, in a field ``inner``;
             empty for any other method.
         ablation: Values of fields that leave out what sets the method apart (``plan.steps`` is a
             field of a field); empty if none does.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
-    generates: ClassVar[tuple[Generates, ...]] = ()
     wraps: ClassVar[str] = ""
     ablation: ClassVar[Mapping[str, object]] = {}
 
-    def requires(self) -> frozenset[Need]:
-        """Return what this instance needs; a wrapper adds what the wrapped method needs."""
-        return self.needs
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What must be there, or the method is refused with a sentence; nothing by default.
 
-    def generated(self) -> tuple[Generates, ...]:
-        """Return what this instance generates; a wrapper adds what the wrapped method does."""
-        return self.generates
+        A method sets a class variable of this name; a wrapper adds what the wrapped method needs.
+        """
+        return frozenset()
+
+    @property
+    def generates(self) -> tuple[Generates, ...]:
+        """Data it generates, if any; a wrapper adds those of the wrapped method."""
+        return ()
 
     def ablated(self) -> Self:
         """Return the method without what sets it apart, all else equal.

@@ -29,7 +29,7 @@ _MOST_CLASSES = 200
 """Classes on a contact sheet."""
 
 
-def check(settings: QualitySettings, task: Task) -> None:
+def refuse_unmeasurable(settings: QualitySettings, task: Task) -> None:
     """Refuse settings that can't be measured here, before anything is made.
 
     Raises:

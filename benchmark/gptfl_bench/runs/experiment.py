@@ -130,10 +130,7 @@ def started(names: Sequence[str], start: str) -> list[str]:
 
     def change(name: str) -> str:
         outer, _, inner = name.partition("+")
-        if outer in wrappers:
-            inner = inner or methods.get(outer).wraps
-        else:
-            inner = name
+        inner = (inner or methods.get(outer).wraps) if outer in wrappers else name
         if start == "cold":
             return inner
         if start == "warm":

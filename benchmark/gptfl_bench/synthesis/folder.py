@@ -66,22 +66,22 @@ class Budget:
         if self.money is not None and not 0 < self.money <= 1_000_000_000:
             raise ValueError(f"money={self.money} must be above 0 and at most 1000000000")
 
+    @classmethod
+    def parse(
+        cls, limit: int | None, seconds: float | None, rank: str, money: float | None = None
+    ) -> "Budget":
+        """Return the budget that a command line asks for; ``rank`` is ``R/N``.
 
-def budget(
-    limit: int | None, seconds: float | None, rank: str, money: float | None = None
-) -> "Budget":
-    """Return the budget that a command line asks for; ``rank`` is ``R/N``.
-
-    Raises:
-        UsageError: If a value does not fit.
-    """
-    first, _, all_ = rank.partition("/")
-    if not (first.isdecimal() and all_.isdecimal()):
-        raise UsageError(f"--rank {rank!r} must be R/N, such as 0/2 and 1/2 for two processes.")
-    try:
-        return Budget(limit, seconds, int(first), int(all_), money)
-    except ValueError as error:
-        raise UsageError(f"{error}.") from error
+        Raises:
+            UsageError: If a value does not fit.
+        """
+        first, _, all_ = rank.partition("/")
+        if not (first.isdecimal() and all_.isdecimal()):
+            raise UsageError(f"--rank {rank!r} must be R/N, such as 0/2 and 1/2 for two processes.")
+        try:
+            return cls(limit, seconds, int(first), int(all_), money)
+        except ValueError as error:
+            raise UsageError(f"{error}.") from error
 
 
 @dataclass(frozen=True)

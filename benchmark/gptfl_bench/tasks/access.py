@@ -2,8 +2,6 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,25 +62,3 @@ class Access:
     def announce(self, line: str) -> None:
         """Tell the user about work that takes long, on standard error."""
         print(f"gptfl-bench: {line}", file=sys.stderr, flush=True)
-
-    @contextmanager
-    def bar(self, what: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
-        """Yield what moves a bar on a terminal, from the amount done and due; elsewhere it is mute.
-
-        Args:
-            what: What is being done.
-            of_bytes: Whether amounts are bytes.
-        """
-        if not sys.stderr.isatty():
-            yield lambda done, due: None
-            return
-        from rich import progress
-        from rich.console import Console
-
-        amount = progress.DownloadColumn() if of_bytes else progress.MofNCompleteColumn()
-        columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), amount)
-        console = Console(stderr=True)
-        times = (progress.TimeElapsedColumn(), progress.TimeRemainingColumn())
-        with progress.Progress(*columns, *times, console=console, transient=True) as bars:
-            task = bars.add_task(what, total=None)
-            yield lambda done, due: bars.update(task, completed=done, total=due or None)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.progress import bar
 from gptfl_bench.tasks.access import Access
 from gptfl_datasets.files.download import Remote, checksum, fetch
 from gptfl_datasets.files.tree import Tree, open_tree
@@ -102,7 +103,7 @@ def find(layout: Layout, path: str | None, access: Access) -> Found:
         )
     for name, remote in layout.files.items():
         if not (target / name).exists():
-            with access.bar(name, of_bytes=True) as move:
+            with bar(name, of_bytes=True) as move:
                 what = f"{layout.dataset}: {name}"
                 fetch(remote, target / name, what=what, announce=access.announce, progress=move)
     found = look(layout, target)

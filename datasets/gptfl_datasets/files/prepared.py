@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from gptfl_bench.core.cache import digest
+from gptfl_bench.core.progress import bar
 from gptfl_bench.synthesis.generator import Modality
 from gptfl_bench.tasks.access import Access
 from gptfl_bench.tasks.samples import Samples, Transform
@@ -148,7 +149,7 @@ def prepare(
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
             try:
-                with access.bar(f"decoding {dataset}, once") as move:
+                with bar(f"decoding {dataset}, once") as move:
                     _write(Workspace(part, move), make)
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
