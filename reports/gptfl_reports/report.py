@@ -13,6 +13,7 @@ from gptfl_reports.figures import (
     phases,
     sweeps_figure,
 )
+from gptfl_reports.numbers.board import leaderboard
 from gptfl_reports.page.page import page
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.records.errors import unknown
@@ -20,7 +21,7 @@ from gptfl_reports.records.files import write_files
 from gptfl_reports.tables import synthetic
 from gptfl_reports.tables.ablations import ablations_csv, ablations_markdown
 from gptfl_reports.tables.comparison import comparison_csv, comparison_markdown, ranks_csv
-from gptfl_reports.tables.leaderboard import leaderboard, to_csv, to_latex, to_markdown
+from gptfl_reports.tables.leaderboard import to_csv, to_latex, to_markdown
 from gptfl_reports.tables.rounds import rounds_csv, rounds_markdown
 from gptfl_reports.tables.secure import secrecy_csv, secrecy_markdown
 from gptfl_reports.tables.table1 import observed, table1_csv, table1_markdown

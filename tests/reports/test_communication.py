@@ -10,8 +10,8 @@ import pytest
 
 from gptfl_reports.figures import communication
 from gptfl_reports.figures.communication import Bar, CostPanel
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import read_cells
-from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptfl_reports.figures import diversity
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.records.events import Event, RoundAggregated, read_events, to_line
-from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from gptfl_reports.numbers.board import leaderboard
 from gptfl_reports.page.page import page
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.report import write_report
-from gptfl_reports.tables.leaderboard import leaderboard
 
 MakeCell = Callable[..., Path]
 ODD = '<img src=x onerror="document.title=1"><script>document.title=1</script>'

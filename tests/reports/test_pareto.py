@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gptfl_reports.drawing.labels import Mark, apart, grouped
 from gptfl_reports.figures import pareto
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import read_cells
-from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 points = st.tuples(st.integers(0, 5), st.integers(0, 5))

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from gptfl_reports.figures import phases
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import read_cell, read_cells
 from gptfl_reports.records.events import (
     Event,
@@ -19,7 +20,6 @@ from gptfl_reports.records.events import (
     to_line,
 )
 from gptfl_reports.records.schema import QUALITY_PHASE
-from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 MADE = SyntheticReady("embedded", "grammar", 100, "ab", False, 3.0)

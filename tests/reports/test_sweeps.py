@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import pytest
 
 from gptfl_reports.figures import sweeps, sweeps_figure
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.records.events import SyntheticReady, to_line
-from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 PLAN = {"epochs": 1, "steps": None, "batch_size": 16, "lr": 0.1}

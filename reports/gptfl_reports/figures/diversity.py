@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gptfl_reports.drawing import figure as figures
+from gptfl_reports.drawing.figure import COLORS
 from gptfl_reports.drawing.labels import DASHES
-from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, short, whole
+from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, short
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
+from gptfl_reports.numbers.standings import whole
 from gptfl_reports.numbers.tasks import Entrant
 from gptfl_reports.records.events import RoundAggregated
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
 from gptfl_reports.tables.table import csv_text
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def _draw_lines(axis: "Axes", lines: Sequence[Line]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for place, line in enumerate(lines):
-        color = figures.COLORS[place % len(figures.COLORS)]
+        color = COLORS[place % len(COLORS)]
         dash = DASHES[place % len(DASHES)]
         raw = [value.mean for value in line.values]
         axis.plot(line.rounds, raw, color=color, linewidth=0.5, alpha=0.5)

@@ -3,12 +3,12 @@
 import math
 from typing import TYPE_CHECKING
 
-from gptfl_reports.drawing import figure as figures
+from gptfl_reports.drawing.figure import COLORS
 from gptfl_reports.drawing.labels import DASHES, End, Style, label_ends
 from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, short
 from gptfl_reports.figures.sweeps import SweepLine, SweepPanel, panels, sweeps_csv
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.records.schema import LAST_EVALUATIONS
-from gptfl_reports.tables.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,7 @@ def _share(axis: "Axes", at: float, value: float) -> tuple[float, float]:
 
 
 def _look(place: int) -> Style:
-    return figures.COLORS[place % len(figures.COLORS)], DASHES[place % len(DASHES)]
+    return COLORS[place % len(COLORS)], DASHES[place % len(DASHES)]
 
 
 def _draw_line(axis: "Axes", line: SweepLine, place: int) -> None:

@@ -19,6 +19,7 @@ from gptfl_reports.figures import (
 )
 from gptfl_reports.figures.holdings import Holdings, holdings_table
 from gptfl_reports.figures.holdings_figure import svg
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.tasks import data_title, sharing
 from gptfl_reports.page.provenance import Origin, made, origins
 from gptfl_reports.page.trained_pictures import trained_pictures
@@ -26,7 +27,7 @@ from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.schema import LAST_EVALUATIONS
 from gptfl_reports.tables.ablations import ablation_tables
 from gptfl_reports.tables.comparison import comparison_tables, ranks_table
-from gptfl_reports.tables.leaderboard import Leaderboard
+from gptfl_reports.tables.leaderboard import leaderboard_tables
 from gptfl_reports.tables.rounds import round_tables
 from gptfl_reports.tables.secure import secrecy_tables
 from gptfl_reports.tables.synthetic import Described, Strip, class_table, quality_table, strips
@@ -184,7 +185,7 @@ def _sections(board: Leaderboard, back: str | None) -> list[Section]:
         for number, (ranking, table, rounds, ablations, secrecy, comparison) in enumerate(
             zip(
                 board.rankings,
-                board.tables,
+                leaderboard_tables(board),
                 round_tables(board),
                 ablation_tables(board),
                 secrecy_tables(board),
