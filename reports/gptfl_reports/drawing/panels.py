@@ -85,12 +85,14 @@ class Family(Generic[P]):
 
     Attributes:
         name: Stem of its files.
+        numbers: Writes the numbers of its panels as CSV.
         caption: What a panel shows, as plain text without its final full stop.
         height: Height of a panel's body in inches.
         draw: Draws a panel's body.
     """
 
     name: str
+    numbers: Callable[[Sequence[P]], str]
     caption: Callable[[P], str]
     height: Callable[[P], float]
     draw: Callable[[Canvas, P], None]
@@ -109,15 +111,10 @@ class Family(Generic[P]):
         """Return the figure as PNG at 150 dots an inch."""
         return to_png(lambda: self._figure(panels))
 
-    def files(self, panels: Sequence[P], numbers: str) -> dict[str, bytes]:
-        """Return the figure's files by name, each empty where there is no panel.
-
-        Args:
-            panels: Its panels.
-            numbers: Its numbers as CSV.
-        """
+    def files(self, panels: Sequence[P]) -> dict[str, bytes]:
+        """Return the figure's files by name, each empty where there is no panel."""
         return {
-            f"{self.name}.csv": numbers.encode() if panels else b"",
+            f"{self.name}.csv": self.numbers(panels).encode() if panels else b"",
             f"{self.name}.svg": self.svg(panels).encode() if panels else b"",
             f"{self.name}.png": self.png(panels) if panels else b"",
         }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gptfl_reports.drawing.figure import COLORS, INK
-from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, lines, row_height
+from gptfl_reports.drawing.panels import SMALL, Canvas, Family, lines, row_height
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, spread
 from gptfl_reports.numbers.standings import Ranking, whole
@@ -104,17 +104,6 @@ def communication_csv(drawn: Sequence[CostPanel]) -> str:
             for unit, cost in ((unit, _cost(bar, unit)) for unit in _UNITS)
         ],
     )
-
-
-def files(board: Leaderboard) -> dict[str, bytes]:
-    """Return the figure's files by name; each empty where there is nothing to draw."""
-    drawn = panels(board)
-    return FAMILY.files(drawn, communication_csv(drawn))
-
-
-def for_page(board: Leaderboard) -> list[Shown]:
-    """Return one figure for each task that has something to draw."""
-    return FAMILY.shown(panels(board))
 
 
 def _panel(ranking: Ranking) -> CostPanel | None:
@@ -259,5 +248,5 @@ def _words(bar: Bar, cost: Cost, letter: str) -> str:
     return cheap if bar.reached == bar.cells else f"{cheap}, {bar.reached} of {bar.cells} seeds"
 
 
-FAMILY = Family("communication", _caption, _height, _draw)
+FAMILY = Family("communication", communication_csv, _caption, _height, _draw)
 """The figure ``communication``."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gptfl_reports.drawing.figure import COLORS
 from gptfl_reports.drawing.labels import DASHES
-from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, short
+from gptfl_reports.drawing.panels import SMALL, Canvas, Family, short
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
 from gptfl_reports.numbers.standings import whole
@@ -117,17 +117,6 @@ def diversity_csv(drawn: Sequence[DiversityPanel]) -> str:
     )
 
 
-def files(board: Leaderboard) -> dict[str, bytes]:
-    """Return the figure's files by name; each empty where there is nothing to draw."""
-    drawn = panels(board)
-    return FAMILY.files(drawn, diversity_csv(drawn))
-
-
-def for_page(board: Leaderboard) -> list[Shown]:
-    """Return one figure for each task that has something to draw."""
-    return FAMILY.shown(panels(board))
-
-
 def _line(entrant: Entrant, reach: int) -> Line | None:
     by_round: dict[int, list[float]] = {}
     for cell in entrant.finished:
@@ -228,5 +217,5 @@ def _draw_lines(axis: "Axes", lines: Sequence[Line]) -> None:
     axis.grid(axis="y", alpha=0.15, linewidth=0.6)
 
 
-FAMILY = Family("diversity", _caption, _height, _draw)
+FAMILY = Family("diversity", diversity_csv, _caption, _height, _draw)
 """The figure ``diversity``."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gptfl_reports.drawing.figure import COLORS
 from gptfl_reports.drawing.labels import Mark, grouped
-from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, lines, row_height
+from gptfl_reports.drawing.panels import SMALL, Canvas, Family, lines, row_height
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, spread
 from gptfl_reports.numbers.standings import Ranking, Standing, whole
@@ -80,17 +80,6 @@ def pareto_csv(drawn: Sequence[ParetoPanel]) -> str:
             for point in panel.points
         ],
     )
-
-
-def files(board: Leaderboard) -> dict[str, bytes]:
-    """Return the figure's files by name; each empty where there is nothing to draw."""
-    drawn = panels(board)
-    return FAMILY.files(drawn, pareto_csv(drawn))
-
-
-def for_page(board: Leaderboard) -> list[Shown]:
-    """Return one figure for each task that has something to draw."""
-    return FAMILY.shown(panels(board))
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[bool]:
@@ -262,5 +251,5 @@ def _draw_mark(axis: "Axes", mark: Mark) -> None:
     )
 
 
-FAMILY = Family("pareto", _caption, _height, _draw)
+FAMILY = Family("pareto", pareto_csv, _caption, _height, _draw)
 """The figure ``pareto``."""

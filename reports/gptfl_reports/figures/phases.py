@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gptfl_reports.drawing.figure import COLORS
-from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, lines, row_height
+from gptfl_reports.drawing.panels import SMALL, Canvas, Family, lines, row_height
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
 from gptfl_reports.numbers.standings import whole
@@ -121,17 +121,6 @@ def phases_csv(drawn: Sequence[PhasePanel]) -> str:
     )
 
 
-def files(board: Leaderboard) -> dict[str, bytes]:
-    """Return the figure's files by name; each empty where there is nothing to draw."""
-    drawn = panels(board)
-    return FAMILY.files(drawn, phases_csv(drawn))
-
-
-def for_page(board: Leaderboard) -> list[Shown]:
-    """Return one figure for each task that has something to draw."""
-    return FAMILY.shown(panels(board))
-
-
 def _bar(entrant: Entrant) -> Bar:
     cells = [by_phase(cell) for cell in entrant.finished]
     return Bar(entrant.label, {name: Spread.of([cell[name] for cell in cells]) for name in _LOOKS})
@@ -197,5 +186,5 @@ def _draw_bar(axis: "Axes", y: int, bar: Bar, scale: float) -> None:
     )
 
 
-FAMILY = Family("phases", _caption, _height, _draw)
+FAMILY = Family("phases", phases_csv, _caption, _height, _draw)
 """The figure ``phases``."""
