@@ -173,8 +173,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_leaderboard(folder: Path, run_ids: set[str]) -> None:
+    from gptfl_reports.numbers.board import leaderboard
     from gptfl_reports.records.cells import read_cells
-    from gptfl_reports.tables.leaderboard import leaderboard, to_terminal
+    from gptfl_reports.tables.leaderboard import to_terminal
 
     cells = [cell for cell in read_cells(folder) if cell.record["run_id"] in run_ids]
     print(to_terminal(leaderboard(cells)), end="")

@@ -1,36 +1,144 @@
-"""A run folder's report: every file of it, from the records alone."""
+"""A run folder's report: its numbers, made once from records alone, as files and as a page."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from gptfl_reports.figures import (
-    communication,
-    curves,
-    diversity,
-    holdings,
-    holdings_figure,
-    overfitting,
-    pareto,
-    phases,
-    sweeps_figure,
-)
+from gptfl_reports.figures import holdings, holdings_figure
+from gptfl_reports.figures.figures import Figures
+from gptfl_reports.figures.holdings import Holdings
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.page.page import page
-from gptfl_reports.records.cells import read_cells
+from gptfl_reports.records.cells import Cell, in_order, read_cells
 from gptfl_reports.records.errors import unknown
 from gptfl_reports.records.files import write_files
 from gptfl_reports.tables import synthetic
 from gptfl_reports.tables.ablations import ablations_csv, ablations_markdown
 from gptfl_reports.tables.comparison import comparison_csv, comparison_markdown, ranks_csv
-from gptfl_reports.tables.leaderboard import leaderboard, to_csv, to_latex, to_markdown
+from gptfl_reports.tables.leaderboard import to_csv, to_latex, to_markdown
 from gptfl_reports.tables.rounds import rounds_csv, rounds_markdown
 from gptfl_reports.tables.secure import secrecy_csv, secrecy_markdown
-from gptfl_reports.tables.table1 import observed, table1_csv, table1_markdown
+from gptfl_reports.tables.synthetic import Described
+from gptfl_reports.tables.table1 import Facts, observed, table1_csv, table1_markdown
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report says of the cells of one run folder.
+
+    Attributes:
+        run_folder: The folder that the cells were read from.
+        baseline: The method that all others are compared with.
+        cells: The cells, by data set, method and seed.
+        board: The leaderboard of the cells.
+        figures: The panels of the leaderboard's figures.
+        needs: What each method needs.
+        held: Who holds what in each partition, by the stem of its files.
+        looked: How good synthetic data are.
+    """
+
+    run_folder: Path
+    baseline: str
+    cells: tuple[Cell, ...]
+    board: Leaderboard
+    figures: Figures
+    needs: tuple[Facts, ...]
+    held: dict[str, Holdings]
+    looked: tuple[Described, ...]
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell], run_folder: Path, baseline: str = "fedavg") -> Self:
+        """Return the report of some cells.
+
+        Args:
+            cells: At least one, in any order.
+            run_folder: The folder that they were read from; what it no longer holds is left out.
+            baseline: The method that all others are compared with.
+
+        Raises:
+            UsageError: If there is no cell of another baseline, or a partition or a description of
+                synthetic data is damaged.
+        """
+        ordered = tuple(in_order(cells))
+        known = {cell.record["method"] for cell in ordered}
+        if baseline != "fedavg" and baseline not in known:
+            raise unknown("baseline", baseline, known)
+        board = leaderboard(ordered, baseline)
+        return cls(
+            run_folder,
+            baseline,
+            ordered,
+            board,
+            Figures.of(board),
+            observed(ordered),
+            holdings.read_all(run_folder, ordered),
+            tuple(synthetic.described(run_folder, ordered)),
+        )
+
+    def page(self, back: str | None = None) -> str:
+        """Return the report as one HTML page.
+
+        Args:
+            back: The way from the page to the run folder, such as ``../``; None if the page is not
+                within it, and then does not link to records.
+        """
+        return page(
+            self.cells,
+            self.board,
+            self.figures,
+            self.needs,
+            self.held,
+            self.looked,
+            self.run_folder.resolve().name,
+            back,
+            self.baseline,
+        )
+
+    def files(self) -> dict[str, bytes]:
+        """Return all files but the page by name; empty ones where there is nothing to say."""
+        board, looked = self.board, self.looked
+        texts = {
+            "leaderboard.md": to_markdown(board),
+            "leaderboard.csv": to_csv(board),
+            "leaderboard.tex": to_latex(board),
+            "rounds.md": rounds_markdown(board),
+            "rounds.csv": rounds_csv(board),
+            "ablations.md": ablations_markdown(board),
+            "ablations.csv": ablations_csv(board),
+            "comparison.md": comparison_markdown(board),
+            "comparison.csv": comparison_csv(board),
+            "ranks.csv": ranks_csv(board),
+            "secure.md": secrecy_markdown(board),
+            "secure.csv": secrecy_csv(board),
+            "table1.md": table1_markdown(self.needs),
+            "table1.csv": table1_csv(self.needs),
+            "synthetic.md": synthetic.synthetic_markdown(looked),
+            "synthetic.csv": synthetic.synthetic_csv(looked) if looked else "",
+        }
+        files = {name: text.encode() for name, text in texts.items()} | self.figures.files()
+        for stem, one in self.held.items():
+            files |= holdings_figure.files(one, stem)
+        return files | synthetic.sheet_files(looked)
+
+    def write(self, out: Path) -> list[Path]:
+        """Write files and page, and return the files written.
+
+        All files are made before the first is written, and each is replaced whole. The same records
+        give the same bytes. Figures are left out where there is nothing to draw.
+
+        Args:
+            out: Where to; made if missing.
+
+        Raises:
+            UsageError: If ``out`` can't be written to.
+        """
+        text = self.page(_back(self.run_folder, out))
+        return write_files(out, self.files() | {"index.html": text.encode()})
 
 
 def write_report(run_folder: Path, out: Path, baseline: str = "fedavg") -> list[Path]:
     """Write the report of a run folder and return the files written.
-
-    All files are made before the first is written, and each is replaced whole. The same records
-    give the same bytes. Figures are left out where there is nothing to draw.
 
     Args:
         run_folder: The folder that holds the cells.
@@ -41,49 +149,7 @@ def write_report(run_folder: Path, out: Path, baseline: str = "fedavg") -> list[
         UsageError: If there is no cell, or none of another baseline, a cell, a partition or a
             description of synthetic data is damaged, or ``out`` can't be written to.
     """
-    cells = read_cells(run_folder)
-    known = {cell.record["method"] for cell in cells}
-    if baseline != "fedavg" and baseline not in known:
-        raise unknown("baseline", baseline, known)
-    board = leaderboard(cells, baseline)
-    drawn = curves.panels(board)
-    trained = overfitting.pretrainings(board)
-    held = holdings.read_all(run_folder, cells)
-    looked = synthetic.described(run_folder, cells)
-    texts = {
-        "leaderboard.md": to_markdown(board),
-        "leaderboard.csv": to_csv(board),
-        "leaderboard.tex": to_latex(board),
-        "rounds.md": rounds_markdown(board),
-        "rounds.csv": rounds_csv(board),
-        "ablations.md": ablations_markdown(board),
-        "ablations.csv": ablations_csv(board),
-        "comparison.md": comparison_markdown(board),
-        "comparison.csv": comparison_csv(board),
-        "ranks.csv": ranks_csv(board),
-        "secure.md": secrecy_markdown(board),
-        "secure.csv": secrecy_csv(board),
-        "table1.md": table1_markdown(observed(cells)),
-        "table1.csv": table1_csv(observed(cells)),
-        "curves.csv": curves.curves_csv(drawn),
-        "overfitting.csv": overfitting.overfitting_csv(trained) if trained else "",
-        "synthetic.md": synthetic.synthetic_markdown(looked),
-        "synthetic.csv": synthetic.synthetic_csv(looked) if looked else "",
-        "index.html": page(
-            board, cells, run_folder.resolve().name, held, looked, _back(run_folder, out), baseline
-        ),
-    }
-    files = {name: text.encode() for name, text in texts.items()}
-    style = curves.styles(drawn)
-    files["curves.svg"] = curves.svg(drawn, style).encode() if drawn else b""
-    files["curves.png"] = curves.png(drawn, style) if drawn else b""
-    files["overfitting.svg"] = overfitting.svg(trained).encode() if trained else b""
-    files["overfitting.png"] = overfitting.png(trained) if trained else b""
-    for family in (communication, diversity, pareto, phases, sweeps_figure):
-        files |= family.files(board)
-    for stem, one in held.items():
-        files |= holdings_figure.files(one, stem)
-    return write_files(out, files | synthetic.sheet_files(looked))
+    return Report.of(read_cells(run_folder), run_folder, baseline).write(out)
 
 
 def _back(run_folder: Path, out: Path) -> str | None:

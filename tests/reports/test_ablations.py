@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from gptfl_reports.figures.curves import panels
+from gptfl_reports.numbers.board import leaderboard
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.report import write_report
 from gptfl_reports.tables.ablations import ablation_tables, ablations_csv, gains, verdict
-from gptfl_reports.tables.leaderboard import leaderboard
 
 MakeCell = Callable[..., Path]
 

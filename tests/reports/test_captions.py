@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from gptfl_reports.numbers.board import leaderboard
 from gptfl_reports.records.cells import read_cells
-from gptfl_reports.tables.leaderboard import leaderboard, to_markdown
+from gptfl_reports.tables.leaderboard import to_markdown
 
 MakeCell = Callable[..., Path]
 

@@ -10,8 +10,8 @@ import pytest
 
 from gptfl_reports.figures import communication
 from gptfl_reports.figures.communication import Bar, CostPanel
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import read_cells
-from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 
@@ -79,7 +79,7 @@ def test_seeds_that_never_got_there_are_shown_with_all_they_sent(
     assert never.bytes.in_vain is not None
     assert never.bytes.in_vain.mean == 2 * 10_500
     assert (gone.fate, gone.bytes.total, gone.bytes.in_vain) == ("not converged", None, None)
-    words = texts(communication.for_page(board())[0].svg)
+    words = texts(communication.FAMILY.shown(communication.panels(board()))[0].svg)
     assert {"1.50 kB, 1 of 2 seeds", "not reached (21.0 kB)", "not converged"} <= set(words)
 
 
@@ -92,7 +92,7 @@ def test_a_target_reached_before_the_first_round_costs_nothing(
     assert list(found) == ["gptfl", "fedavg"]
     assert found["gptfl"].bytes.total is not None
     assert found["gptfl"].bytes.total.mean == 0
-    assert "0 B" in texts(communication.for_page(board())[0].svg)
+    assert "0 B" in texts(communication.FAMILY.shown(communication.panels(board()))[0].svg)
 
 
 def test_without_a_target_or_a_finished_cell_there_is_nothing_to_draw(
@@ -101,8 +101,8 @@ def test_without_a_target_or_a_finished_cell_there_is_nothing_to_draw(
     make_cell("fedavg", 0, target=None)
     make_cell("fedavg", 0, status="failed", run_id="other", rounds=7)
     assert communication.panels(board()) == ()
-    assert set(communication.files(board()).values()) == {b""}
-    assert communication.for_page(board()) == []
+    assert set(communication.FAMILY.files(communication.panels(board())).values()) == {b""}
+    assert communication.FAMILY.shown(communication.panels(board())) == []
 
 
 def test_the_same_records_give_the_same_bytes_and_names_stay_text(
@@ -111,7 +111,10 @@ def test_the_same_records_give_the_same_bytes_and_names_stay_text(
     name = "<b>$x$&amp;</b>"
     make_cell(name, 0, [0.1, 0.95], run_id="odd")
     make_cell("fedavg", 0, [0.1, 0.2])
-    once, twice = communication.files(board()), communication.files(board())
+    once, twice = (
+        communication.FAMILY.files(communication.panels(board())),
+        communication.FAMILY.files(communication.panels(board())),
+    )
     assert once == twice
     assert once["communication.png"].startswith(b"\x89PNG")
     assert name in texts(once["communication.svg"].decode())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gptfl_bench.cli import main
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.numbers.intervals import (
     bootstrap_interval,
     chi_square_above,
@@ -28,7 +29,6 @@ from gptfl_reports.tables.comparison import (
     ranks_csv,
     ranks_table,
 )
-from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptfl_reports.figures import diversity
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.records.events import Event, RoundAggregated, read_events, to_line
-from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 
@@ -64,7 +64,7 @@ def test_short_runs_are_smoothed_less(
     differs(make_cell("fedavg", 0, [0.1, 0.2], rounds=rounds), [0.5])
     (panel,) = diversity.panels(board())
     assert panel.reach == reach
-    (shown,) = diversity.for_page(board())
+    (shown,) = diversity.FAMILY.shown(diversity.panels(board()))
     assert ("too few rounds" in shown.caption) == (reach == 0)
 
 
@@ -92,7 +92,7 @@ def test_methods_without_updates_have_no_line(
     """The engine knows no diversity where clients send no updates, as in DS-FL."""
     make_cell("dsfl", 0)
     assert diversity.panels(board()) == ()
-    assert set(diversity.files(board()).values()) == {b""}
+    assert set(diversity.FAMILY.files(diversity.panels(board())).values()) == {b""}
     differs(make_cell("fedavg", 0), [0.0, 0.0])
     assert [line.label for line in diversity.panels(board())[0].lines] == ["fedavg"]
 
@@ -102,8 +102,8 @@ def test_the_same_records_give_the_same_bytes_and_names_stay_text(
 ) -> None:
     name = "<i>$x$</i>"
     differs(make_cell(name, 0, [0.1, 0.2], run_id="odd", preset={"quick": True}), [0.7])
-    once = diversity.files(board())
-    assert once == diversity.files(board())
+    once = diversity.FAMILY.files(diversity.panels(board()))
+    assert once == diversity.FAMILY.files(diversity.panels(board()))
     assert once["diversity.png"].startswith(b"\x89PNG")
     nodes = list(ElementTree.fromstring(once["diversity.svg"].decode()).iter())
     assert name in [node.text for node in nodes]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from gptfl_reports.numbers.board import leaderboard
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.tables.beside import Measured, write
-from gptfl_reports.tables.leaderboard import leaderboard, to_latex
+from gptfl_reports.tables.leaderboard import to_latex
 
 RUNS = Path(__file__).parent / "golden" / "runs"
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptfl_reports.figures.curves import panels, styles, svg
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.numbers.spread import Spread
 from gptfl_reports.numbers.standings import Standing
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.report import write_report
 from gptfl_reports.tables.leaderboard import (
-    Leaderboard,
-    leaderboard,
+    leaderboard_tables,
     to_csv,
     to_latex,
     to_markdown,
@@ -268,7 +268,7 @@ def test_accuracy_stands_beside_macro_f1_in_every_rendering(
     make_cell("fedavg", 1, (0.1, 0.9, 0.6), metric="macro_f1")
     make_cell("fedavg", 2, (0.1, 0.9), metric="macro_f1", rounds=2, status="failed", reason="no.")
     board = leaderboard(read_cells(run_folder))
-    (table,) = board.tables
+    (table,) = leaderboard_tables(board)
     titles = [column.title for column in table.columns]
     row = dict(zip(titles, (entry.text for entry in table.rows[0]), strict=True))
     assert (row["last"], row["last accuracy"]) == ("25.00 ± 7.07", "50.00 ± 14.14")
@@ -307,7 +307,7 @@ def test_accuracy_has_a_second_column_only_beside_another_metric(
     assert "accuracy_last_mean" not in lines(alone)[0]
     make_cell("fedavg", 0, (0.1, 0.4), run_id="f1", dataset={"name": "esc50"}, metric="macro_f1")
     both = leaderboard(read_cells(run_folder))
-    assert both.tables[0] == alone.tables[0]
+    assert leaderboard_tables(both)[0] == leaderboard_tables(alone)[0]
     assert [(line["value_last_mean"], line["accuracy_last_mean"]) for line in lines(both)] == [
         ("0.4", "0.4"),
         ("0.2", "0.4"),

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 import pytest
 
 from gptfl_reports.figures.overfitting import Pretraining, overfitting_csv, pretrainings
+from gptfl_reports.numbers.board import leaderboard
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.records.events import Event, Pretrained, PretrainEpoch, to_line
 from gptfl_reports.report import write_report
-from gptfl_reports.tables.leaderboard import leaderboard
 
 MakeCell = Callable[..., Path]
 NAN = float("nan")

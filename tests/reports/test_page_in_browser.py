@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from gptfl_reports.figures.figures import Figures
+from gptfl_reports.numbers.board import leaderboard
 from gptfl_reports.page.page import page
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.report import write_report
-from gptfl_reports.tables.leaderboard import leaderboard
+from gptfl_reports.tables.table1 import observed
 
 MakeCell = Callable[..., Path]
 ODD = '<img src=x onerror="document.title=1"><script>document.title=1</script>'
@@ -293,7 +295,7 @@ def test_page_of_two_thousand_cells_is_quick_and_small(
     cells = read_cells(run_folder)
     board = leaderboard(cells)
     start = time.process_time()
-    text = page(board, cells, "run", {}, [], "../")
+    text = page(cells, board, Figures.of(board), observed(cells), {}, [], "run", "../")
     seconds = time.process_time() - start
     print(f"{len(cells)} cells: {seconds:.2f} s, {len(text.encode()) / 1e6:.2f} MB")
     assert seconds < 3

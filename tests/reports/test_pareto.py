@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gptfl_reports.drawing.labels import Mark, apart, grouped
 from gptfl_reports.figures import pareto
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import read_cells
-from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 points = st.tuples(st.integers(0, 5), st.integers(0, 5))
@@ -56,7 +56,7 @@ def test_points_are_means_over_finished_seeds_of_both_directions(
     assert (plain.n, plain.nbytes.mean) == (2, (1500 + 3500) / 2)
     assert plain.value.mean == pytest.approx((0.3 + 0.6) / 2)
     assert [point.front for point in (plain, dear)] == [False, False]
-    (shown,) = pareto.for_page(board())
+    (shown,) = pareto.FAMILY.shown(pareto.panels(board()))
     assert "gptfl 50.0 (0 B)" in shown.svg
 
 
@@ -86,11 +86,11 @@ def test_the_same_records_give_the_same_bytes_and_names_stay_text(
     make_cell: MakeCell, board: Callable[[], Leaderboard]
 ) -> None:
     make_cell("running", 0, status="running")
-    assert set(pareto.files(board()).values()) == {b""}
+    assert set(pareto.FAMILY.files(pareto.panels(board())).values()) == {b""}
     name = "<b>$x$</b>"
     make_cell(name, 0, [0.5, 1.0], run_id="odd")
-    once = pareto.files(board())
-    assert once == pareto.files(board())
+    once = pareto.FAMILY.files(pareto.panels(board()))
+    assert once == pareto.FAMILY.files(pareto.panels(board()))
     assert once["pareto.png"].startswith(b"\x89PNG")
     nodes = ElementTree.fromstring(once["pareto.svg"].decode()).iter()
     assert f"{name} 75.0" in [node.text for node in nodes]

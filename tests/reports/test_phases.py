@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from gptfl_reports.figures import phases
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import read_cell, read_cells
 from gptfl_reports.records.events import (
     Event,
@@ -19,7 +20,6 @@ from gptfl_reports.records.events import (
     to_line,
 )
 from gptfl_reports.records.schema import QUALITY_PHASE
-from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 MADE = SyntheticReady("embedded", "grammar", 100, "ab", False, 3.0)
@@ -82,12 +82,12 @@ def test_the_same_records_give_the_same_bytes_and_names_stay_text(
     make_cell: MakeCell, board: Callable[[], Leaderboard]
 ) -> None:
     make_cell("running", 0, status="running")
-    assert set(phases.files(board()).values()) == {b""}
-    assert phases.for_page(board()) == []
+    assert set(phases.FAMILY.files(phases.panels(board())).values()) == {b""}
+    assert phases.FAMILY.shown(phases.panels(board())) == []
     name = "<b>$x$</b>"
     make_cell(name, 0, run_id="odd")
-    once = phases.files(board())
-    assert once == phases.files(board())
+    once = phases.FAMILY.files(phases.panels(board()))
+    assert once == phases.FAMILY.files(phases.panels(board()))
     assert once["phases.png"].startswith(b"\x89PNG")
     words = [node.text for node in ElementTree.fromstring(once["phases.svg"].decode()).iter()]
     assert {name, "4.5 s", "pre-training"} <= set(words)

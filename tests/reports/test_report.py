@@ -12,10 +12,10 @@ import pytest
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_reports.figures import curves
+from gptfl_reports.numbers.board import leaderboard
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.records.schema import Row
 from gptfl_reports.report import write_report
-from gptfl_reports.tables.leaderboard import leaderboard
 from gptfl_reports.tables.rounds import milestones, rounds_csv, rounds_markdown
 from gptfl_reports.tables.rows import rows_csv, rows_table
 

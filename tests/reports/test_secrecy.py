@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gptfl_reports.numbers.board import leaderboard
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.records.events import CellEnded, Event, RoundLost, SecureSum, to_line
 from gptfl_reports.report import write_report
-from gptfl_reports.tables.leaderboard import leaderboard
 from gptfl_reports.tables.secure import costs, secrecy_csv, secrecy_tables
 
 MakeCell = Callable[..., Path]

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 import pytest
 
 from gptfl_reports.figures import sweeps, sweeps_figure
+from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import read_cells
 from gptfl_reports.records.events import SyntheticReady, to_line
-from gptfl_reports.tables.leaderboard import Leaderboard, leaderboard
 
 MakeCell = Callable[..., Path]
 PLAN = {"epochs": 1, "steps": None, "batch_size": 16, "lr": 0.1}
@@ -85,7 +85,7 @@ def test_cells_that_differ_in_something_else_are_no_line(
     asks("fedavg", 1, 0, 0.4, lr=0.1)
     asks("fedavg", 2, 0, 0.5, lr=0.2)
     assert sweeps.panels(board()) == ()
-    assert set(sweeps_figure.files(board()).values()) == {b""}
+    assert set(sweeps_figure.FAMILY.files(sweeps.panels(board())).values()) == {b""}
     asks("fedavg", 2, 0, 0.6, lr=0.1)
     asks("fedavg", 4, 0, 0.7, lr=0.2)
     (panel,) = sweeps.panels(board())
@@ -139,8 +139,8 @@ def test_the_same_records_give_the_same_bytes_and_names_stay_text(
     for cohort in (1, 4, 16):
         config = {"cohort_size": cohort}
         make_cell(name, 0, [0.5, 0.5], run_id=f"odd{cohort}", cohort_size=cohort, config=config)
-    once = sweeps_figure.files(board())
-    assert once == sweeps_figure.files(board())
+    once = sweeps_figure.FAMILY.files(sweeps.panels(board()))
+    assert once == sweeps_figure.FAMILY.files(sweeps.panels(board()))
     assert once["sweeps.png"].startswith(b"\x89PNG")
     words = [node.text for node in ElementTree.fromstring(once["sweeps.svg"].decode()).iter()]
     assert {f"{name} 50.0", "1", "4", "16"} <= set(words)

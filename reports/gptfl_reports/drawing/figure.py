@@ -18,7 +18,7 @@ _ANY_INK = "#123457"
 _DPI = 150
 
 
-def svg(draw: Callable[[], "Figure"], salt: str, ink: str = INK) -> str:
+def to_svg(draw: Callable[[], "Figure"], salt: str, ink: str = INK) -> str:
     """Return a figure as SVG, the same text for the same numbers.
 
     Args:
@@ -39,7 +39,7 @@ def svg(draw: Callable[[], "Figure"], salt: str, ink: str = INK) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def png(draw: Callable[[], "Figure"]) -> bytes:
+def to_png(draw: Callable[[], "Figure"]) -> bytes:
     """Return a figure as PNG at 150 dots an inch.
 
     Args:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
-from gptfl_reports.drawing import figure as figures
-from gptfl_reports.numbers.standings import Ranking, Standing
+from gptfl_reports.drawing.figure import INK, to_png, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,17 +85,19 @@ class Family(Generic[P]):
 
     Attributes:
         name: Stem of its files.
+        numbers: Writes the numbers of its panels as CSV.
         caption: What a panel shows, as plain text without its final full stop.
         height: Height of a panel's body in inches.
         draw: Draws a panel's body.
     """
 
     name: str
+    numbers: Callable[[Sequence[P]], str]
     caption: Callable[[P], str]
     height: Callable[[P], float]
     draw: Callable[[Canvas, P], None]
 
-    def svg(self, panels: Sequence[P], ink: str = figures.INK) -> str:
+    def svg(self, panels: Sequence[P], ink: str = INK) -> str:
         """Return the figure as SVG, the same text for the same numbers.
 
         Args:
@@ -104,21 +105,16 @@ class Family(Generic[P]):
             ink: Colour of text and axes; ``currentColor`` follows the page, on no background.
         """
         salt = self.name + "".join(panel.title for panel in panels)
-        return figures.svg(lambda: self._figure(panels), salt, ink)
+        return to_svg(lambda: self._figure(panels), salt, ink)
 
     def png(self, panels: Sequence[P]) -> bytes:
         """Return the figure as PNG at 150 dots an inch."""
-        return figures.png(lambda: self._figure(panels))
+        return to_png(lambda: self._figure(panels))
 
-    def files(self, panels: Sequence[P], numbers: str) -> dict[str, bytes]:
-        """Return the figure's files by name, each empty where there is no panel.
-
-        Args:
-            panels: Its panels.
-            numbers: Its numbers as CSV.
-        """
+    def files(self, panels: Sequence[P]) -> dict[str, bytes]:
+        """Return the figure's files by name, each empty where there is no panel."""
         return {
-            f"{self.name}.csv": numbers.encode() if panels else b"",
+            f"{self.name}.csv": self.numbers(panels).encode() if panels else b"",
             f"{self.name}.svg": self.svg(panels).encode() if panels else b"",
             f"{self.name}.png": self.png(panels) if panels else b"",
         }
@@ -148,12 +144,6 @@ class Family(Generic[P]):
     def _heading(self, panel: P) -> str:
         texts = (panel.stamp, panel.title, self.caption(panel))
         return "\n".join(line for text in texts for line in wrap(text, _TITLE_WIDTH))
-
-
-def whole(ranking: Ranking) -> list[Standing]:
-    """Return a task's rows without ablated methods, which are not drawn beside whole ones."""
-    found = [s for s in ranking.standings if not s.entrant.ablated]
-    return found or list(ranking.standings)
 
 
 def lines(label: str, width: int = 26) -> str:

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gptfl_reports.drawing import figure as figures
-from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, lines, row_height, whole
+from gptfl_reports.drawing.figure import COLORS, INK
+from gptfl_reports.drawing.panels import SMALL, Canvas, Family, lines, row_height
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, spread
-from gptfl_reports.numbers.standings import Ranking
+from gptfl_reports.numbers.standings import Ranking, whole
 from gptfl_reports.numbers.tasks import Entrant, fate
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.events import TrafficCounted
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
 from gptfl_reports.tables.table import csv_text
 
 if TYPE_CHECKING:
@@ -104,17 +104,6 @@ def communication_csv(drawn: Sequence[CostPanel]) -> str:
             for unit, cost in ((unit, _cost(bar, unit)) for unit in _UNITS)
         ],
     )
-
-
-def files(board: Leaderboard) -> dict[str, bytes]:
-    """Return the figure's files by name; each empty where there is nothing to draw."""
-    drawn = panels(board)
-    return FAMILY.files(drawn, communication_csv(drawn))
-
-
-def for_page(board: Leaderboard) -> list[Shown]:
-    """Return one figure for each task that has something to draw."""
-    return FAMILY.shown(panels(board))
 
 
 def _panel(ranking: Ranking) -> CostPanel | None:
@@ -237,17 +226,15 @@ def _draw_bar(axis: "Axes", y: int, cost: Cost, low: float) -> None:
             0.66,
             left=low,
             facecolor="none",
-            edgecolor=figures.COLORS[-1],
+            edgecolor=COLORS[-1],
             hatch="/////",
             linewidth=0.8,
         )
     if cost.total and cost.total.mean > 0:
-        axis.barh(y, cost.total.mean - low, 0.66, left=low, color=figures.COLORS[5])
+        axis.barh(y, cost.total.mean - low, 0.66, left=low, color=COLORS[5])
         for value, marker, rise in ((cost.down, "v", -0.16), (cost.up, "^", 0.16)):
             if value and value.mean > 0:
-                axis.plot(
-                    value.mean, y + rise, marker, color=figures.INK, markersize=2.6, linewidth=0
-                )
+                axis.plot(value.mean, y + rise, marker, color=INK, markersize=2.6, linewidth=0)
 
 
 def _words(bar: Bar, cost: Cost, letter: str) -> str:
@@ -261,5 +248,5 @@ def _words(bar: Bar, cost: Cost, letter: str) -> str:
     return cheap if bar.reached == bar.cells else f"{cheap}, {bar.reached} of {bar.cells} seeds"
 
 
-FAMILY = Family("communication", _caption, _height, _draw)
+FAMILY = Family("communication", communication_csv, _caption, _height, _draw)
 """The figure ``communication``."""

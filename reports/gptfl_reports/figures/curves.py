@@ -10,13 +10,14 @@ from math import ceil
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from gptfl_reports.drawing import figure as figures
+from gptfl_reports.drawing.figure import COLORS, INK, to_png, to_svg
 from gptfl_reports.drawing.labels import DASHES, End, Style, label_ends
-from gptfl_reports.drawing.panels import short, whole
+from gptfl_reports.drawing.panels import short
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
+from gptfl_reports.numbers.standings import whole
 from gptfl_reports.numbers.tasks import TaskGroup
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
 from gptfl_reports.tables.table import csv_text
 
 if TYPE_CHECKING:
@@ -88,11 +89,11 @@ def curves_csv(drawn: Sequence[Panel]) -> str:
 def styles(drawn: Sequence[Panel]) -> dict[str, Style]:
     """Return colour and dashes of each entrant, the same in all panels of a report."""
     labels = sorted({curve.label for panel in drawn for curve in panel.curves})
-    looks = [(color, dash) for dash in DASHES for color in figures.COLORS]
+    looks = [(color, dash) for dash in DASHES for color in COLORS]
     return dict(zip(labels, islice(cycle(looks), len(labels)), strict=True))
 
 
-def svg(drawn: Sequence[Panel], style: Mapping[str, Style], ink: str = figures.INK) -> str:
+def svg(drawn: Sequence[Panel], style: Mapping[str, Style], ink: str = INK) -> str:
     """Return the figure as SVG, the same text for the same numbers.
 
     Args:
@@ -100,12 +101,12 @@ def svg(drawn: Sequence[Panel], style: Mapping[str, Style], ink: str = figures.I
         style: Look of each entrant.
         ink: Colour of text and axes; ``currentColor`` follows the page, on no background.
     """
-    return figures.svg(lambda: _figure(drawn, style), drawn[0].task.title, ink)
+    return to_svg(lambda: _figure(drawn, style), drawn[0].task.title, ink)
 
 
 def png(drawn: Sequence[Panel], style: Mapping[str, Style]) -> bytes:
     """Return the figure as PNG at 150 dots an inch."""
-    return figures.png(lambda: _figure(drawn, style))
+    return to_png(lambda: _figure(drawn, style))
 
 
 def _figure(drawn: Sequence[Panel], style: Mapping[str, Style]) -> "Figure":

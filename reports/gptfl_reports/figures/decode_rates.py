@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptfl_reports.drawing import figure as figures
+from gptfl_reports.drawing.figure import COLORS, to_png, to_svg
 from gptfl_reports.records.files import write_files
 from gptfl_reports.tables import units
 from gptfl_reports.tables.table import csv_text
@@ -66,8 +66,8 @@ def write(rates: Sequence[DecodeRate], out: Path) -> list[Path]:
     return write_files(
         out,
         {
-            f"{stem}.svg": figures.svg(lambda: _figure(rates), stem).encode(),
-            f"{stem}.png": figures.png(lambda: _figure(rates)),
+            f"{stem}.svg": to_svg(lambda: _figure(rates), stem).encode(),
+            f"{stem}.png": to_png(lambda: _figure(rates)),
             f"{stem}.csv": _csv(rates).encode(),
         },
     )
@@ -100,7 +100,7 @@ def _figure(rates: Sequence[DecodeRate]) -> "Figure":
     axis.plot(
         [rate.load for rate in rates],
         [rate.whole / rate.trials for rate in rates],
-        color=figures.COLORS[0],
+        color=COLORS[0],
         marker=".",
         linewidth=1.6,
         label=f"here, capacity {rates[0].capacity:,}, {rates[0].trials} trials",
@@ -108,7 +108,7 @@ def _figure(rates: Sequence[DecodeRate]) -> "Figure":
     axis.plot(
         [rate.load for rate in EARLIER],
         [rate.whole / rate.trials for rate in EARLIER],
-        color=figures.COLORS[1],
+        color=COLORS[1],
         marker="x",
         linestyle="",
         label="another implementation, capacities 50, 100 and 128, 60 trials",

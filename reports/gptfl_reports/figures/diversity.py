@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gptfl_reports.drawing import figure as figures
+from gptfl_reports.drawing.figure import COLORS
 from gptfl_reports.drawing.labels import DASHES
-from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, short, whole
+from gptfl_reports.drawing.panels import SMALL, Canvas, Family, short
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
+from gptfl_reports.numbers.standings import whole
 from gptfl_reports.numbers.tasks import Entrant
 from gptfl_reports.records.events import RoundAggregated
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
 from gptfl_reports.tables.table import csv_text
 
 if TYPE_CHECKING:
@@ -116,17 +117,6 @@ def diversity_csv(drawn: Sequence[DiversityPanel]) -> str:
     )
 
 
-def files(board: Leaderboard) -> dict[str, bytes]:
-    """Return the figure's files by name; each empty where there is nothing to draw."""
-    drawn = panels(board)
-    return FAMILY.files(drawn, diversity_csv(drawn))
-
-
-def for_page(board: Leaderboard) -> list[Shown]:
-    """Return one figure for each task that has something to draw."""
-    return FAMILY.shown(panels(board))
-
-
 def _line(entrant: Entrant, reach: int) -> Line | None:
     by_round: dict[int, list[float]] = {}
     for cell in entrant.finished:
@@ -198,7 +188,7 @@ def _draw_lines(axis: "Axes", lines: Sequence[Line]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for place, line in enumerate(lines):
-        color = figures.COLORS[place % len(figures.COLORS)]
+        color = COLORS[place % len(COLORS)]
         dash = DASHES[place % len(DASHES)]
         raw = [value.mean for value in line.values]
         axis.plot(line.rounds, raw, color=color, linewidth=0.5, alpha=0.5)
@@ -227,5 +217,5 @@ def _draw_lines(axis: "Axes", lines: Sequence[Line]) -> None:
     axis.grid(axis="y", alpha=0.15, linewidth=0.6)
 
 
-FAMILY = Family("diversity", _caption, _height, _draw)
+FAMILY = Family("diversity", diversity_csv, _caption, _height, _draw)
 """The figure ``diversity``."""

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 
-from gptfl_reports.numbers.tasks import data_title, sharing
+from gptfl_reports.numbers.tasks import QUICK, data_title, sharing
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.errors import UsageError
 from gptfl_reports.records.schema import RunRecord
 from gptfl_reports.tables import units
-from gptfl_reports.tables.table import QUICK, Column, Entry, Table, csv_text, terminal
+from gptfl_reports.tables.table import Column, Entry, Table, csv_text, terminal
 
 _LARGEST_FILE = 2**28
 """Bytes of a partition file that are read: room for some thirty million samples."""

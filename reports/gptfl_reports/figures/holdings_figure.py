@@ -5,8 +5,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from gptfl_reports.drawing import figure as figures
-from gptfl_reports.drawing.figure import COLORS
+from gptfl_reports.drawing.figure import COLORS, INK, to_png, to_svg
 from gptfl_reports.figures.holdings import Holdings, holdings_csv
 from gptfl_reports.records.files import write_files
 
@@ -120,7 +119,7 @@ def files(holdings: Holdings, stem: str) -> dict[str, bytes]:
     """Return the figure as SVG and PNG, and its numbers as CSV, by file name."""
     return {
         f"{stem}.svg": svg(holdings).encode(),
-        f"{stem}.png": figures.png(lambda: draw(holdings)),
+        f"{stem}.png": to_png(lambda: draw(holdings)),
         f"{stem}.csv": holdings_csv(holdings).encode(),
     }
 
@@ -134,11 +133,11 @@ def write(holdings: Holdings, folder: Path, stem: str) -> list[Path]:
     return write_files(folder, files(holdings, stem))
 
 
-def svg(holdings: Holdings, ink: str = figures.INK) -> str:
+def svg(holdings: Holdings, ink: str = INK) -> str:
     """Return the figure as SVG, the same text for the same numbers.
 
     Args:
         holdings: What to show.
         ink: Colour of text and axes; ``currentColor`` follows the page, on no background.
     """
-    return figures.svg(lambda: draw(holdings), holdings.title, ink)
+    return to_svg(lambda: draw(holdings), holdings.title, ink)

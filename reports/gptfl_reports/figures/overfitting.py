@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from gptfl_reports.drawing import figure as figures
+from gptfl_reports.drawing.figure import COLORS, INK, to_png, to_svg
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, spread
 from gptfl_reports.numbers.tasks import TaskGroup
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.events import PretrainEpoch
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
 from gptfl_reports.tables.table import csv_text
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def overfitting_csv(drawn: Sequence[Pretraining]) -> str:
     )
 
 
-def svg(drawn: Sequence[Pretraining], ink: str = figures.INK) -> str:
+def svg(drawn: Sequence[Pretraining], ink: str = INK) -> str:
     """Return the figure as SVG, the same text for the same numbers.
 
     Args:
@@ -115,12 +115,12 @@ def svg(drawn: Sequence[Pretraining], ink: str = figures.INK) -> str:
         ink: Colour of text and axes; ``currentColor`` follows the page, on no background.
     """
     salt = "overfitting" + "".join(one.task.title + one.labels[0] for one in drawn)
-    return figures.svg(lambda: _figure(drawn), salt, ink)
+    return to_svg(lambda: _figure(drawn), salt, ink)
 
 
 def png(drawn: Sequence[Pretraining]) -> bytes:
     """Return the figure as PNG at 150 dots an inch."""
-    return figures.png(lambda: _figure(drawn))
+    return to_png(lambda: _figure(drawn))
 
 
 def _epochs(cell: Cell) -> list[PretrainEpoch]:
@@ -174,8 +174,8 @@ def _draw(axis: "Axes", one: Pretraining) -> None:
     # Where both end close together, their labels are moved apart.
     middle = sum(last) / len(last) if last and max(last) - min(last) < _GAP else None
     for name, color, dash, values in (
-        ("synthetic, held out", figures.COLORS[1], "--", [e.synthetic for e in one.epochs]),
-        ("real test", figures.COLORS[0], "-", [e.real for e in one.epochs]),
+        ("synthetic, held out", COLORS[1], "--", [e.synthetic for e in one.epochs]),
+        ("real test", COLORS[0], "-", [e.real for e in one.epochs]),
     ):
         there = [(n, value) for n, value in zip(numbers, values, strict=True) if value]
         if not there:
@@ -203,7 +203,7 @@ def _draw(axis: "Axes", one: Pretraining) -> None:
             annotation_clip=False,
         )
     for kept in set(one.kept):
-        axis.axvline(kept, color=figures.COLORS[-1], linewidth=0.8, linestyle=":")
+        axis.axvline(kept, color=COLORS[-1], linewidth=0.8, linestyle=":")
     axis.set_xlim(min(1, numbers[0]), max(numbers[-1], 2))
     axis.set_ylim(0, 1)
     axis.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gptfl_reports.drawing import figure as figures
+from gptfl_reports.drawing.figure import COLORS
 from gptfl_reports.drawing.labels import Mark, grouped
-from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, lines, row_height, whole
+from gptfl_reports.drawing.panels import SMALL, Canvas, Family, lines, row_height
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, spread
-from gptfl_reports.numbers.standings import Ranking, Standing
+from gptfl_reports.numbers.standings import Ranking, Standing, whole
 from gptfl_reports.records.schema import LAST_EVALUATIONS
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
 from gptfl_reports.tables.table import csv_text
 
 if TYPE_CHECKING:
@@ -80,17 +80,6 @@ def pareto_csv(drawn: Sequence[ParetoPanel]) -> str:
             for point in panel.points
         ],
     )
-
-
-def files(board: Leaderboard) -> dict[str, bytes]:
-    """Return the figure's files by name; each empty where there is nothing to draw."""
-    drawn = panels(board)
-    return FAMILY.files(drawn, pareto_csv(drawn))
-
-
-def for_page(board: Leaderboard) -> list[Shown]:
-    """Return one figure for each task that has something to draw."""
-    return FAMILY.shown(panels(board))
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[bool]:
@@ -161,7 +150,7 @@ def _draw(canvas: Canvas, panel: ParetoPanel) -> None:
     axis.plot(
         [mark.x for mark in ahead],
         [mark.y for mark in ahead],
-        color=figures.COLORS[0],
+        color=COLORS[0],
         linewidth=1.0,
         zorder=1.5,
     )
@@ -241,7 +230,7 @@ def _missing(value: float) -> float:
 
 
 def _draw_mark(axis: "Axes", mark: Mark) -> None:
-    color = figures.COLORS[0] if mark.strong else figures.COLORS[-1]
+    color = COLORS[0] if mark.strong else COLORS[-1]
     axis.plot([mark.x, mark.column], [mark.y, mark.row], color=color, linewidth=0.5, zorder=1)
     axis.plot(
         mark.x,
@@ -262,5 +251,5 @@ def _draw_mark(axis: "Axes", mark: Mark) -> None:
     )
 
 
-FAMILY = Family("pareto", _caption, _height, _draw)
+FAMILY = Family("pareto", pareto_csv, _caption, _height, _draw)
 """The figure ``pareto``."""

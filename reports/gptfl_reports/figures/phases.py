@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gptfl_reports.drawing import figure as figures
-from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, lines, row_height, whole
+from gptfl_reports.drawing.figure import COLORS
+from gptfl_reports.drawing.panels import SMALL, Canvas, Family, lines, row_height
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
+from gptfl_reports.numbers.standings import whole
 from gptfl_reports.numbers.tasks import Entrant
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.events import (
@@ -23,18 +25,17 @@ from gptfl_reports.records.events import (
 )
 from gptfl_reports.records.schema import QUALITY_PHASE
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
 from gptfl_reports.tables.table import csv_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LOOKS = {
-    "synthetic data": (figures.COLORS[4], "////"),
-    "pre-training": (figures.COLORS[1], "xxxx"),
-    "other preparation": (figures.COLORS[6], "||||"),
-    "rounds": (figures.COLORS[0], ""),
-    "evaluation": (figures.COLORS[5], "\\\\\\\\"),
+    "synthetic data": (COLORS[4], "////"),
+    "pre-training": (COLORS[1], "xxxx"),
+    "other preparation": (COLORS[6], "||||"),
+    "rounds": (COLORS[0], ""),
+    "evaluation": (COLORS[5], "\\\\\\\\"),
 }
 _UNITS = ((5997, 3600, "hours"), (99.95, 60, "minutes"), (0, 1, "seconds"))
 """From how many seconds on an axis is in which unit, as in `units.duration`."""
@@ -120,17 +121,6 @@ def phases_csv(drawn: Sequence[PhasePanel]) -> str:
     )
 
 
-def files(board: Leaderboard) -> dict[str, bytes]:
-    """Return the figure's files by name; each empty where there is nothing to draw."""
-    drawn = panels(board)
-    return FAMILY.files(drawn, phases_csv(drawn))
-
-
-def for_page(board: Leaderboard) -> list[Shown]:
-    """Return one figure for each task that has something to draw."""
-    return FAMILY.shown(panels(board))
-
-
 def _bar(entrant: Entrant) -> Bar:
     cells = [by_phase(cell) for cell in entrant.finished]
     return Bar(entrant.label, {name: Spread.of([cell[name] for cell in cells]) for name in _LOOKS})
@@ -196,5 +186,5 @@ def _draw_bar(axis: "Axes", y: int, bar: Bar, scale: float) -> None:
     )
 
 
-FAMILY = Family("phases", _caption, _height, _draw)
+FAMILY = Family("phases", phases_csv, _caption, _height, _draw)
 """The figure ``phases``."""

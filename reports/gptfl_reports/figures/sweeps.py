@@ -8,10 +8,12 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from gptfl_reports.drawing.panels import whole
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, spread
+from gptfl_reports.numbers.standings import whole
 from gptfl_reports.numbers.tasks import (
     LOCAL_BUDGET,
+    QUICK,
     data_title,
     differences,
     flat,
@@ -23,8 +25,7 @@ from gptfl_reports.numbers.tasks import (
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.schema import RunRecord
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
-from gptfl_reports.tables.table import QUICK, csv_text
+from gptfl_reports.tables.table import csv_text
 
 
 @dataclass(frozen=True)

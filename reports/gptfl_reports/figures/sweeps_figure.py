@@ -3,28 +3,16 @@
 import math
 from typing import TYPE_CHECKING
 
-from gptfl_reports.drawing import figure as figures
+from gptfl_reports.drawing.figure import COLORS
 from gptfl_reports.drawing.labels import DASHES, End, Style, label_ends
-from gptfl_reports.drawing.panels import SMALL, Canvas, Family, Shown, short
-from gptfl_reports.figures.sweeps import SweepLine, SweepPanel, panels, sweeps_csv
+from gptfl_reports.drawing.panels import SMALL, Canvas, Family, short
+from gptfl_reports.figures.sweeps import SweepLine, SweepPanel, sweeps_csv
 from gptfl_reports.records.schema import LAST_EVALUATIONS
-from gptfl_reports.tables.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKERS = "osD^v"
-
-
-def files(board: Leaderboard) -> dict[str, bytes]:
-    """Return the figure's files by name; each empty where there is nothing to draw."""
-    drawn = panels(board)
-    return FAMILY.files(drawn, sweeps_csv(drawn))
-
-
-def for_page(board: Leaderboard) -> list[Shown]:
-    """Return one figure for each task that has something to draw."""
-    return FAMILY.shown(panels(board))
 
 
 def _caption(panel: SweepPanel) -> str:
@@ -89,7 +77,7 @@ def _share(axis: "Axes", at: float, value: float) -> tuple[float, float]:
 
 
 def _look(place: int) -> Style:
-    return figures.COLORS[place % len(figures.COLORS)], DASHES[place % len(DASHES)]
+    return COLORS[place % len(COLORS)], DASHES[place % len(DASHES)]
 
 
 def _draw_line(axis: "Axes", line: SweepLine, place: int) -> None:
@@ -120,5 +108,5 @@ def _draw_line(axis: "Axes", line: SweepLine, place: int) -> None:
     )
 
 
-FAMILY = Family("sweeps", _caption, _height, _draw)
+FAMILY = Family("sweeps", sweeps_csv, _caption, _height, _draw)
 """The figure ``sweeps``."""

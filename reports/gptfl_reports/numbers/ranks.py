@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.intervals import chi_square_above, solve
-from gptfl_reports.tables.leaderboard import Leaderboard
 
 LEAST_TASKS = 5
 LEAST_METHODS = 3

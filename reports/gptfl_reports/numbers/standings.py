@@ -92,6 +92,12 @@ def rank(task: TaskGroup, baseline: str) -> Ranking:
     return Ranking(task, _marked(standings), base.label if base else "")
 
 
+def whole(ranking: Ranking) -> list[Standing]:
+    """Return a task's rows without ablated methods, which are not drawn beside whole ones."""
+    found = [s for s in ranking.standings if not s.entrant.ablated]
+    return found or list(ranking.standings)
+
+
 def _standing(entrant: Entrant, base: Entrant | None) -> Standing:
     cells = entrant.finished
     rows = [cell.row() for cell in cells]
@@ -144,13 +150,13 @@ def by_seed(
 
 def _marked(standings: Sequence[Standing]) -> tuple[Standing, ...]:
     """Mark the best rows and those within its spread, among rows whose every cell finished."""
-    whole = [s for s in standings if s.mean_last and s.n == len(s.entrant.cells)]
-    if not whole or whole[0].mean_last is None:
+    complete = [s for s in standings if s.mean_last and s.n == len(s.entrant.cells)]
+    if not complete or complete[0].mean_last is None:
         return tuple(standings)
-    best = whole[0]
-    floor = whole[0].mean_last.mean - (whole[0].mean_last.sd or 0.0)
-    tied = [s for s in whole[1:] if s.mean_last and s.mean_last.mean >= floor]
-    second = whole[1] if len(whole) > 1 else None
+    best = complete[0]
+    floor = complete[0].mean_last.mean - (complete[0].mean_last.sd or 0.0)
+    tied = [s for s in complete[1:] if s.mean_last and s.mean_last.mean >= floor]
+    second = complete[1] if len(complete) > 1 else None
     return tuple(
         replace(
             s,

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.schema import ABLATED, RunRecord
-from gptfl_reports.tables.table import QUICK
 
+QUICK = "QUICK RUN - not for comparison"
+"""The stamp on everything made from quick cells."""
 _NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search", "quality"}
 """Parts of a resolved configuration that may differ between cells of one entrant."""
 LOCAL_BUDGET = ("epochs", "steps", "batch_size")

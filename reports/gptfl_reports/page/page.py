@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 
 from gptfl_reports.drawing.figure import inline
@@ -17,8 +18,10 @@ from gptfl_reports.figures import (
     phases,
     sweeps_figure,
 )
+from gptfl_reports.figures.figures import Figures
 from gptfl_reports.figures.holdings import Holdings, holdings_table
 from gptfl_reports.figures.holdings_figure import svg
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.tasks import data_title, sharing
 from gptfl_reports.page.provenance import Origin, made, origins
 from gptfl_reports.page.trained_pictures import trained_pictures
@@ -26,12 +29,12 @@ from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.schema import LAST_EVALUATIONS
 from gptfl_reports.tables.ablations import ablation_tables
 from gptfl_reports.tables.comparison import comparison_tables, ranks_table
-from gptfl_reports.tables.leaderboard import Leaderboard
+from gptfl_reports.tables.leaderboard import leaderboard_tables
 from gptfl_reports.tables.rounds import round_tables
 from gptfl_reports.tables.secure import secrecy_tables
 from gptfl_reports.tables.synthetic import Described, Strip, class_table, quality_table, strips
 from gptfl_reports.tables.table import Table
-from gptfl_reports.tables.table1 import observed, table1
+from gptfl_reports.tables.table1 import Facts, table1
 
 _DRAWN = 3
 """Tasks up to which a page has all figures."""
@@ -80,22 +83,26 @@ class Sheet:
 
 
 def page(
-    board: Leaderboard,
     cells: Sequence[Cell],
-    name: str,
+    board: Leaderboard,
+    figures: Figures,
+    needs: Sequence[Facts],
     held: Mapping[str, Holdings],
     looked: Sequence[Described],
+    name: str,
     back: str | None = None,
     baseline: str = "fedavg",
 ) -> str:
     """Return the page.
 
     Args:
-        board: The leaderboard of the cells.
         cells: The cells, for what they were made with.
-        name: The run folder's name.
+        board: The leaderboard of the cells.
+        figures: The panels of the leaderboard's figures.
+        needs: What each method needs.
         held: Who holds what in each partition, by the stem of its files.
         looked: How good synthetic data are.
+        name: The run folder's name.
         back: The way from the page to the run folder, such as ``../``; None if the page is not
             within it, and then does not link to records.
         baseline: The method that all others are compared with.
@@ -110,7 +117,7 @@ def page(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    sections = _sections(board, back)
+    sections = _sections(board, figures, back)
     script = _template_text("page.js")
     return environment.get_template("page.html.j2").render(
         name=name,
@@ -132,10 +139,10 @@ def page(
         trained=trained_pictures(cells),
         sweeps=[
             _shown(one, f"sweeps-{n}", "Value against clients a round or amount of synthetic data")
-            for n, one in enumerate(sweeps_figure.for_page(board))
+            for n, one in enumerate(sweeps_figure.FAMILY.shown(figures.sweeps))
         ],
         sheets=[Sheet(quality_table(one), class_table(one), strips(one)) for one in looked],
-        table1=table1(observed(cells)),
+        table1=table1(needs),
         stamp=next((s.board.stamp for s in sections if s.board.stamp), ""),
         all_quick=all(s.board.stamp for s in sections),
         cells=len(cells),
@@ -144,14 +151,13 @@ def page(
     )
 
 
-def _sections(board: Leaderboard, back: str | None) -> list[Section]:
-    drawn = curves.panels(board)
-    style = curves.styles(drawn)
-    figures = {
+def _sections(board: Leaderboard, figures: Figures, back: str | None) -> list[Section]:
+    style = curves.styles(figures.curves)
+    learned = {
         panel.task.title: _figure(
             curves.svg([panel], style, "currentColor"), f"curves-{n}", "Learning curves"
         )
-        for n, panel in enumerate(drawn)
+        for n, panel in enumerate(figures.curves)
     }
     trained = [
         (
@@ -162,9 +168,9 @@ def _sections(board: Leaderboard, back: str | None) -> list[Section]:
                 "Accuracy on synthetic and on real samples by epoch of pre-training",
             ),
         )
-        for n, one in enumerate(overfitting.pretrainings(board))
+        for n, one in enumerate(figures.overfitting)
     ]
-    more = _families(board)
+    more = _families(figures, len(board.rankings))
     return [
         Section(
             table,
@@ -176,7 +182,7 @@ def _sections(board: Leaderboard, back: str | None) -> list[Section]:
             data_title([cell.record for cell in ranking.task.cells]),
             sharing(ranking.task.cells[0].record),
             ranking.task.cells[0].record["model"]["name"],
-            figures.get(ranking.task.title, ""),
+            learned.get(ranking.task.title, ""),
             ranking.task.metric,
             tuple(figure for title, figure in trained if title == ranking.task.title),
             tuple(one for title, one in more if title == ranking.task.title),
@@ -184,7 +190,7 @@ def _sections(board: Leaderboard, back: str | None) -> list[Section]:
         for number, (ranking, table, rounds, ablations, secrecy, comparison) in enumerate(
             zip(
                 board.rankings,
-                board.tables,
+                leaderboard_tables(board),
                 round_tables(board),
                 ablation_tables(board),
                 secrecy_tables(board),
@@ -207,21 +213,29 @@ def _drawings(held: Mapping[str, Holdings]) -> list[Drawing]:
     ]
 
 
-def _families(board: Leaderboard) -> list[tuple[str, Shown]]:
+def _families(figures: Figures, tasks: int) -> list[tuple[str, Shown]]:
     """Return the figures that each family has for a task, by the task's title.
 
     On a page of many tasks only the first family is drawn, for that takes longest; files have all.
     """
     families = (
-        ("communication", communication, "What was sent until the target"),
-        ("pareto", pareto, "Value against bytes sent"),
-        ("diversity", diversity, "Gradient diversity by round"),
-        ("phases", phases, "Seconds by phase"),
+        (
+            "communication",
+            partial(communication.FAMILY.shown, figures.communication),
+            "What was sent until the target",
+        ),
+        ("pareto", partial(pareto.FAMILY.shown, figures.pareto), "Value against bytes sent"),
+        (
+            "diversity",
+            partial(diversity.FAMILY.shown, figures.diversity),
+            "Gradient diversity by round",
+        ),
+        ("phases", partial(phases.FAMILY.shown, figures.phases), "Seconds by phase"),
     )
     return [
         (one.title, _shown(one, f"{name}-{n}", label))
-        for name, family, label in families[: None if len(board.rankings) <= _DRAWN else 1]
-        for n, one in enumerate(family.for_page(board))
+        for name, shown, label in families[: None if tasks <= _DRAWN else 1]
+        for n, one in enumerate(shown())
     ]
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gptfl_reports.numbers.tasks import data_title
+from gptfl_reports.numbers.tasks import QUICK, data_title
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.quality import read_pictures
 from gptfl_reports.tables.synthetic import Strip, strip
-from gptfl_reports.tables.table import QUICK
 
 
 @dataclass(frozen=True)

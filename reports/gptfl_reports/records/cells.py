@@ -6,7 +6,7 @@ A cell is a folder ``<run folder>/<run id>/`` with ``record.json`` (what determi
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -189,6 +189,11 @@ def read_cells(run_folder: Path) -> list[Cell]:
         raise UsageError(
             f"the folder {str(run_folder)!r} holds no cells; give the --out folder of a run."
         )
+    return in_order(cells)
+
+
+def in_order(cells: Iterable[Cell]) -> list[Cell]:
+    """Return cells by data set, method and seed."""
     return sorted(
         cells,
         key=lambda c: (

@@ -8,12 +8,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, paired
 from gptfl_reports.numbers.standings import Ranking, Standing, by_seed
 from gptfl_reports.numbers.tasks import settings
 from gptfl_reports.records.schema import ABLATED
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
 from gptfl_reports.tables.table import Column, Entry, Table, csv_text, markdown
 
 _WARM = "gptfl+"

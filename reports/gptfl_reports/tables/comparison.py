@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.intervals import RESAMPLES, Interval, bootstrap_interval, t_interval
 from gptfl_reports.numbers.ranks import LEAST_METHODS, LEAST_TASKS, Ranks, ranks
 from gptfl_reports.numbers.spread import Spread
 from gptfl_reports.numbers.standings import Ranking, by_seed
+from gptfl_reports.numbers.tasks import QUICK
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
-from gptfl_reports.tables.table import QUICK, Column, Entry, Table, csv_text, markdown
+from gptfl_reports.tables.table import Column, Entry, Table, csv_text, markdown
 
 _NAMES = {"fedavg": "FedAvg"}
 

@@ -3,13 +3,12 @@
 CSV holds exact numbers and fractions in [0, 1]; all other renderings percent and rounded counts.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
-from gptfl_reports.numbers.standings import Ranking, Standing, rank
-from gptfl_reports.numbers.tasks import group, sharing
-from gptfl_reports.records.cells import Cell
+from gptfl_reports.numbers.standings import Ranking, Standing
+from gptfl_reports.numbers.tasks import sharing
 from gptfl_reports.records.schema import LAST_EVALUATIONS
 from gptfl_reports.tables import units
 from gptfl_reports.tables.captions import caption
@@ -22,36 +21,19 @@ _LATEX_COLUMNS = (
 _TERMINAL_COLUMNS = "method seeds mean_last start last_accuracy versus down up to_target"
 
 
-@dataclass(frozen=True)
-class Leaderboard:
-    """The ranked rows of every task of a report, tasks in alphabetical order."""
-
-    rankings: tuple[Ranking, ...]
-
-    @property
-    def tables(self) -> tuple[Table, ...]:
-        """One table for each task, with every column that applies to it."""
-        return tuple(_table(ranking) for ranking in self.rankings)
-
-
-def leaderboard(cells: Iterable[Cell], baseline: str = "fedavg") -> Leaderboard:
-    """Return the leaderboard of some cells.
-
-    Args:
-        cells: What was run, in any order.
-        baseline: The method that the others are compared with, where a task has it exactly once.
-    """
-    return Leaderboard(tuple(rank(task, baseline) for task in group(cells)))
+def leaderboard_tables(board: Leaderboard) -> tuple[Table, ...]:
+    """Return one table for each task, with every column that applies to it."""
+    return tuple(_table(ranking) for ranking in board.rankings)
 
 
 def to_markdown(board: Leaderboard) -> str:
     """Return all tables as one Markdown page."""
-    return "\n".join(["# Leaderboard\n", *(markdown(table) for table in board.tables)])
+    return "\n".join(["# Leaderboard\n", *(markdown(table) for table in leaderboard_tables(board))])
 
 
 def to_latex(board: Leaderboard) -> str:
     """Return all tables as LaTeX floats; they need the packages booktabs and graphicx."""
-    tables = [latex(table.select(_LATEX_COLUMNS.split())) for table in board.tables]
+    tables = [latex(table.select(_LATEX_COLUMNS.split())) for table in leaderboard_tables(board)]
     return "\n".join(["% \\usepackage{booktabs,graphicx}", *tables])
 
 
@@ -69,7 +51,7 @@ def to_terminal(board: Leaderboard, width: int = 120, *, color: bool = False) ->
             width,
             color=color,
         )
-        for ranking, table in zip(board.rankings, board.tables, strict=True)
+        for ranking, table in zip(board.rankings, leaderboard_tables(board), strict=True)
     )
 
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, spread
 from gptfl_reports.numbers.standings import Ranking
 from gptfl_reports.numbers.tasks import Entrant
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
 from gptfl_reports.tables.table import Column, Entry, Table, csv_text, markdown
 
 SHOWN = (0, 5, 10, 20, 50)

@@ -7,13 +7,13 @@ seed. Traffic is what one client sends or receives in one round after the first.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, paired, spread
 from gptfl_reports.numbers.standings import Ranking, Standing, by_seed
 from gptfl_reports.numbers.tasks import sealing
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.events import RoundLost, SecureSum
 from gptfl_reports.tables import units
-from gptfl_reports.tables.leaderboard import Leaderboard
 from gptfl_reports.tables.table import Column, Entry, Table, csv_text, markdown
 
 

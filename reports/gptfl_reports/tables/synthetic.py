@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptfl_reports.numbers.tasks import data_title
+from gptfl_reports.numbers.tasks import QUICK, data_title
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.quality import (
     FOLDER,
@@ -21,7 +21,7 @@ from gptfl_reports.records.quality import (
     strip_name,
 )
 from gptfl_reports.tables import units
-from gptfl_reports.tables.table import QUICK, Column, Entry, Table, csv_text, markdown
+from gptfl_reports.tables.table import Column, Entry, Table, csv_text, markdown
 
 _NO_METHOD = "Measured for readers alone, on a fixed random part: no method sees any of it."
 

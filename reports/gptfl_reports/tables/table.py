@@ -10,9 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-QUICK = "QUICK RUN - not for comparison"
-"""The stamp on everything made from quick cells."""
-
 
 @dataclass(frozen=True)
 class Entry:
