@@ -28,14 +28,14 @@ from gptfl_bench.cells.world import build_world
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Progress, Silent
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Modality, Task
 from gptfl_bench.engine.client_store import ClientStore
 from gptfl_bench.engine.method import Method, methods
 from gptfl_bench.engine.server import Server
 from gptfl_bench.quality.judging import QualitySettings
-from gptfl_bench.synthesis.generator import Modality, Prompt, Sample, generators
+from gptfl_bench.synthesis.generator import Prompt, Sample, generators
 from gptfl_bench.synthesis.source import SyntheticSettings
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.events import Event
 

@@ -5,16 +5,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
 from torch import nn
 
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.progress import Silent
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.method import Method
+from gptfl_bench.explore import access_to
 from gptfl_bench.runs import experiment, launchers
+from gptfl_bench.runs.bars import for_caller
 from gptfl_bench.runs.launchers import Launcher
-from gptfl_bench.tasks.access import Access, default_cache, default_data
-from gptfl_bench.tasks.task import Task
-from gptfl_reports.records.cells import read_cells
+from gptfl_reports.notebook import Results
 
 
 def run(
@@ -30,15 +31,16 @@ def run(
     cache: str | Path | None = None,
     data_folder: str | Path | None = None,
     download: bool = True,
+    progress: bool = True,
     **overrides: object,
-) -> pd.DataFrame:
-    """Run every missing cell and return one row a cell.
+) -> Results:
+    """Run every missing cell and return what came of all of them.
 
     Args:
         methods: Names or method objects; ``"all"`` is every registered method.
         dataset: Name of a data set, or a task.
         seeds: Roots of randomness.
-        out: Run folder; a temporary one, removed afterwards, if left out.
+        out: Run folder; if left out, a temporary one that lasts as long as the results.
         preset: Name of the preset.
         model: Name of a network, or a network whose weights are the start.
         launcher: Where cells run.
@@ -46,10 +48,8 @@ def run(
         cache: Folder of results that cells share.
         data_folder: Folder in which data sets are looked for and into which they are downloaded.
         download: Whether a data set that is not there may be downloaded.
+        progress: Whether to show bars on a terminal, and lines in a notebook.
         **overrides: Settings: ``rounds=5``, ``plan={"lr": 0.1}``, or ``**{"plan.lr": 0.1}``.
-
-    Returns:
-        A frame with the columns of ``gptfl-bench results``.
 
     Raises:
         UsageError: If any name or value does not fit.
@@ -57,11 +57,7 @@ def run(
     asked = [methods] if isinstance(methods, str | Method) else list(methods)
     if isinstance(model, str):
         overrides["model"] = model
-    access = Access(
-        Path(data_folder) if data_folder is not None else default_data(),
-        Path(cache) if cache is not None else default_cache(),
-        download,
-    )
+    access = access_to(data_folder, cache, download)
     plan = experiment.plan(
         asked,
         dataset,
@@ -71,24 +67,13 @@ def run(
         model if isinstance(model, nn.Module) else None,
         access,
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        context = experiment.context(
-            Path(out) if out is not None else Path(scratch) / "run",
-            "gptfl_bench.run",
-            force,
-            access.cache,
-        )
-        cells = launchers.execute(plan.cells, context, launcher=launcher)
-        return pd.DataFrame([cell.row() for cell in cells])
-
-
-def read(folder: str | Path) -> pd.DataFrame:
-    """Return one row for each cell of a run folder, ended or not, as ``gptfl-bench results`` does.
-
-    Raises:
-        UsageError: If the folder holds no cells, or a damaged one.
-    """
-    return pd.DataFrame([cell.row() for cell in read_cells(Path(folder))])
+    scratch = None if out is not None else tempfile.TemporaryDirectory(prefix="gptfl-bench-")
+    folder = Path(scratch.name) / "run" if scratch else Path(str(out)).expanduser()
+    context = experiment.context(folder, "gptfl_bench.run", force, access.cache)
+    with for_caller() if progress else Silent() as shown:
+        cells = tuple(launchers.execute(plan.cells, context, shown, launcher))
+    # A temporary folder stays for as long as somebody holds its results.
+    return Results(cells, scratch)
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> list[str]:

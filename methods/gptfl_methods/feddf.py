@@ -26,10 +26,10 @@ from torch import Tensor
 
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.cohort import Cohort, Weighting
 from gptfl_bench.engine.method import Need, methods
 from gptfl_bench.engine.server import Server
-from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.distill import distill, outputs
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg

@@ -26,12 +26,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptfl_bench.architectures.network import Network, has_features
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.ranges import above_zero, at_least
 from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.method import Need, methods
-from gptfl_bench.models.network import Network, has_features
 from gptfl_bench.training.fit import FitResult
 from gptfl_methods.fedavg import FedAvg
 

@@ -18,15 +18,15 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch.nn import functional as F
 
+from gptfl_bench.architectures.network import models
 from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.data.partition import partitions
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.channel import Channel
 from gptfl_bench.engine.client_store import ClientStore
 from gptfl_bench.engine.federation import Federation
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.engine.server import Server
-from gptfl_bench.models.network import models
-from gptfl_bench.tasks.partition import partitions
-from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 
@@ -120,9 +120,9 @@ from gptfl_bench.engine.channel import Channel
 from gptfl_bench.cells.checkpoint import ClientStore
 from gptfl_bench.engine.federation import Federation
 from gptfl_bench.training.fit import Plan
-from gptfl_bench.models.network import models
+from gptfl_bench.architectures.network import models
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.tasks.task import Samples
+from gptfl_bench.data.task import Samples
 from gptfl_methods.fedavg import FedAvg
 networks = Networks.build(models.get("cnn_mcmahan"), (3, 32, 32), 10, {}, 0, torch.device("cpu"))
 data = Samples(torch.rand(4, 3, 32, 32), torch.randint(0, 10, (4,)))

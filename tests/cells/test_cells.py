@@ -20,10 +20,10 @@ from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Silent
+from gptfl_bench.data.task import Task
 from gptfl_bench.runs import launchers
 from gptfl_bench.synthesis.generator import generators
 from gptfl_bench.synthesis.source import SyntheticSettings
-from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.gptfl import GptFl

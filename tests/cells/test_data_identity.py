@@ -13,11 +13,11 @@ from PIL import Image
 from torchvision.models import resnet18
 
 from gptfl_bench.cells.spec import CellSpec
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.method import methods
 from gptfl_bench.runs import experiment
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
 from gptfl_methods.gptfl import GptFl
 
 
@@ -57,7 +57,7 @@ def test_what_is_made_of_the_data_matters(images: Path, change: str) -> None:
 
 
 def test_a_packages_own_data_are_not_loaded_to_name_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gptfl_bench.tasks.loaders.load", None)
+    monkeypatch.setattr("gptfl_bench.data.loaders.load", None)
     planned = experiment.plan(["fedavg"], "digits", "quick", [0])
     assert planned.cells[0].run_id.startswith("fedavg-digits-s0-")
 

@@ -17,7 +17,7 @@ from gptfl_bench.cli import main
 PRELOADED = [
     *(
         "gptfl_bench.runs.launchers",
-        "gptfl_bench.commands.listing",
+        "gptfl_bench.runs.catalogue",
         "gptfl_reports.tables.leaderboard",
     ),
     *("torch._dynamo", "sklearn.datasets"),

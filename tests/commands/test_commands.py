@@ -284,7 +284,7 @@ def test_a_method_object_runs_beside_named_ones(tmp_path: Path, shared_cache: Pa
         rounds=2,
     )
     assert list(frame["method"]) == ["fedprox", "fedavg", "half", "half_2"]
-    assert list(frame.columns) == ROW
+    assert list(frame.rows.columns) == ROW
     assert frame["value_last"][1] == frame["value_last"][2]
     assert (frame["status"] == "finished").all()
 

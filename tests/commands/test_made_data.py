@@ -10,8 +10,8 @@ import pytest
 
 from gptfl_bench.cli import main
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Task
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task
 from gptfl_datasets.tasks.image_folder import ImageFolderOptions, image_folder
 
 Bench = Callable[..., Any]

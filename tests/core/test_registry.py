@@ -64,9 +64,7 @@ def test_modules_register_by_being_there(package: str, tmp_path: Path) -> None:
     (folder / "_private.py").write_text("raise RuntimeError('imported')")
     (folder / "deep").mkdir()
     (folder / "deep" / "__init__.py").write_text("")
-    (folder / "deep" / "new.py").write_text(
-        "from gptfl_bench.tasks.task import tasks\nFOUND = True"
-    )
+    (folder / "deep" / "new.py").write_text("from gptfl_bench.data.task import tasks\nFOUND = True")
     parts = Registry[int]("part", package, "nothing.here")
     assert parts.names() == []
     assert sys.modules[f"{package}.deep.new"].FOUND

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gptfl_bench.tasks import loaders
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Task
+from gptfl_bench.data import loaders
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task
 from gptfl_datasets.tasks.speech_commands import COMMANDS, speaker
 
 Load = Callable[..., Task]

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.tasks import loaders
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Task
+from gptfl_bench.data import loaders
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task
 from gptfl_datasets.files.class_folders import IMAGES, class_files
 from gptfl_datasets.files.find import Layout
 from gptfl_datasets.files.tree import open_tree

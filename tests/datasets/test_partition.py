@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import address_seed
-from gptfl_bench.tasks.partition import Partition, partitions
-from gptfl_bench.tasks.task import tasks
+from gptfl_bench.data.partition import Partition, partitions
+from gptfl_bench.data.task import tasks
 from gptfl_datasets.partitions.dirichlet import (
     dirichlet,
     dirichlet_balanced,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from gptfl_bench.architectures.network import models
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.models.network import models
 from gptfl_bench.synthesis.source import SyntheticSettings
 from gptfl_bench.training.central import EarlyStop
 from gptfl_bench.training.fit import Plan

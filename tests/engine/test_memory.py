@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from gptfl_bench.core.groups import Groups
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.engine.server import Server
-from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.fit import Plan, fit
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from gptfl_bench.architectures.network import models
 from gptfl_bench.core import groups as g
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.models.network import models
 
 CPU = torch.device("cpu")
 Bits = Callable[[g.Groups], object]

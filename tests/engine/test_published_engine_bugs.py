@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from gptfl_bench.core import randomness
 from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine import federation
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.engine.server import Server
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
 from gptfl_bench.training import evaluate as evaluation
 from gptfl_bench.training import fit
 from gptfl_bench.training.fit import Plan, cross_entropy

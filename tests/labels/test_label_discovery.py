@@ -15,10 +15,10 @@ from gptfl_bench.cells.world import build_world
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.progress import Silent
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.server import Server
 from gptfl_bench.labels.discovery import ATTEMPTS, LabelSettings, _told, discover_labels
 from gptfl_bench.labels.sketch import FIELD, Sketch
-from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.gptfl import GptFl

@@ -29,7 +29,11 @@ TRAINERS = {
 }
 """The only files that may call ``backward``."""
 
-OPEN_SIGNATURES = {("benchmark/gptfl_bench/api.py", "run"): "settings by name are its interface"}
+OPEN_SIGNATURES = {
+    ("benchmark/gptfl_bench/api.py", "run"): "settings by name are its interface",
+    ("benchmark/gptfl_bench/explore.py", "load"): "so are a loader's options",
+    ("benchmark/gptfl_bench/explore.py", "synthesise"): "and a generator's fields",
+}
 
 
 def _name(path: Path) -> str:

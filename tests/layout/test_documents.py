@@ -32,7 +32,7 @@ def test_python_in_documents_runs(document: Path, tmp_path: Path) -> None:
             script.append(code)
     # Tiny pictures in place of the embedded model, so that seconds do.
     code = "\n".join(script).replace("rounds=2", "rounds=1, synthetic={'generator': 'renderer'}")
-    assert "gptfl_bench.run(" in code
+    assert "gb.run(" in code
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
@@ -95,7 +95,7 @@ def test_every_method_is_in_the_table(document: str) -> None:
 
 
 def test_every_data_set_is_in_the_tables() -> None:
-    from gptfl_bench.tasks.task import tasks
+    from gptfl_bench.data.task import tasks
 
     for document in ("README.md", "datasets/README.md"):
         text = (ROOT / document).read_text(encoding="utf-8")

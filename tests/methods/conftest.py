@@ -16,9 +16,9 @@ from gptfl_bench.cells.world import build_world
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Silent
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.method import Method
 from gptfl_bench.engine.server import Server
-from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.fit import Plan
 
 

@@ -2,10 +2,8 @@
 
 import dataclasses
 import pickle
-import random
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,19 @@ import pytest
 import torch
 
 import gptfl_bench
+from gptfl_bench import testing
 from gptfl_bench.cells.assemble import build_server
 from gptfl_bench.cells.rounds import Rounds
 from gptfl_bench.cells.world import build_world
-from gptfl_bench.commands import listing
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Silent
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.method import Method, Need, methods
 from gptfl_bench.engine.server import Server
-from gptfl_bench.tasks.task import Task
+from gptfl_bench.runs import catalogue
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.parts.matching import Matching
 
@@ -130,7 +129,7 @@ def test_is_a_frozen_value_in_a_module_of_its_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", methods.names())
 def test_a_list_says_what_it_needs(name: str) -> None:
-    (entry,) = [entry for entry in listing.entries("methods") if entry["name"] == name]
+    (entry,) = [entry for entry in catalogue.entries("methods") if entry["name"] == name]
     assert all(need in str(entry["needs"]) for need in make(name).needs)
 
 
@@ -167,6 +166,25 @@ def test_traffic_is_the_papers(run_cell: RunCell, name: str) -> None:
     assert totals["scalars_down"] == sum(M * sent(r)[0] for r in range(1, R + 1))
     assert totals["scalars_up"] == sum(M * sent(r)[1] for r in range(1, R + 1)) + sketches
     assert totals["bytes_up"] == 4 * totals["scalars_up"]
+
+
+@EVERY
+@pytest.mark.parametrize(
+    "check",
+    [
+        testing.is_a_value,
+        testing.keeps_off_global_randomness,
+        testing.keeps_clients_apart,
+        testing.changes_nothing_it_was_given,
+        testing.starts_warm,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_the_shipped_checks_pass(
+    check: Callable[[Method, Path], str], name: str, tmp_path: Path
+) -> None:
+    """What ``gptfl_bench.check_method`` asks of anybody's method, beside what follows here."""
+    assert check(make(name), tmp_path) == ""
 
 
 class Kill(Silent):
@@ -258,36 +276,6 @@ Bits = Callable[[Groups], dict[tuple[str, str], object]]
 
 
 @EVERY
-def test_order_and_company_of_clients_do_not_matter(
-    server_of: ServerOf, bits: Bits, name: str
-) -> None:
-    """A client sends the same in any cohort and order, so nothing leaks between clients."""
-    method = make(name)
-    replies: dict[str, dict[int, object]] = {}
-    sums = {}
-    for order in ([0, 2, 5], [5, 0, 2], [2], [5], [0]):
-        server, state = server_of(method)
-        sent: dict[int, object] = {}
-
-        def work(received: Groups, client: Client, sent: dict[int, object] = sent) -> Groups:
-            reply = method.client_update(received, client)
-            sent[client.id] = bits(reply)
-            return reply
-
-        cohort = server.federation.exchange(
-            1, order, partial(method.downlink, state), work, partial(method.once, state, server)
-        )
-        replies[str(order)] = sent
-        sums[str(order)] = bits(method.aggregate(state, cohort, server))
-    together = replies.pop("[0, 2, 5]")
-    assert len(together) == 3
-    assert together[0] != together[2] != together[5]
-    for sent in replies.values():
-        assert all(together[client] == reply for client, reply in sent.items())
-    assert sums["[0, 2, 5]"] == sums["[5, 0, 2]"]
-
-
-@EVERY
 def test_clients_cannot_change_the_servers_state_nor_see_what_was_not_sent(
     server_of: ServerOf, bits: Bits, name: str
 ) -> None:
@@ -316,55 +304,13 @@ def test_clients_cannot_change_the_servers_state_nor_see_what_was_not_sent(
 
 
 @EVERY
-def test_the_servers_next_state_shares_no_change_with_the_last(
-    server_of: ServerOf, bits: Bits, name: str
-) -> None:
-    method = make(name)
-    server, state = server_of(method)
-    before, start = bits(state), bits(server.networks.start)
-    cohort = server.federation.exchange(
-        1,
-        [0, 1],
-        partial(method.downlink, state),
-        method.client_update,
-        partial(method.once, state, server),
-    )
-    following = method.aggregate(state, cohort, server)
-    assert bits(following).keys() == before.keys(), "names are the same in every round"
-    x, _ = server.federation.clients[5].batch(torch.arange(19))
-    logits = method.predict(following, server, x)
-    assert logits.shape == (19, 3)
-    assert torch.equal(logits, method.predict(following, server, x))
-    # Each sample's logits are its own: a batch of one gives the same.
-    torch.testing.assert_close(method.predict(following, server, x[4:5]), logits[4:5])
-    assert bits(state) == before
-    assert bits(server.networks.start) == start
-
-
-@EVERY
-def test_global_generators_are_neither_moved_nor_read(run_cell: RunCell, name: str) -> None:
-    def world_states() -> list[Any]:
-        return [torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()]  # noqa: NPY002
-
-    found = []
-    for scramble in (1, 2):
-        torch.manual_seed(scramble)
-        np.random.seed(scramble)  # noqa: NPY002
-        random.seed(scramble)
-        before = world_states()
-        found.append(run_cell(make(name), rounds=2))
-        assert world_states() == before
-    same(*found)
-
-
-@EVERY
 def test_only_declared_methods_see_single_clients(run_cell: RunCell, name: str) -> None:
     """Four rounds go through every phase, DynaFed's synthesis and what follows it too."""
     declared = Need.REPLIES in make(name).needs
     saw = run_cell(make(name), rounds=4).cell.row()["server_saw_clients"]
     assert saw is declared
     if name in methods.names():
-        known = {row[0]: row[2] for row in listing.profiles()}
+        known = {row[0]: row[2] for row in catalogue.profiles()}
         assert known[name] is saw, "write what was observed into conf/observed.csv"
 
 
@@ -391,7 +337,7 @@ def test_methods_of_a_run_do_not_touch_each_other(
             synthetic={"generator": "fake"},
             **heads,
         )
-        kept: list[Any] = frame.drop(columns="seconds").to_dict("records")
+        kept: list[Any] = frame.rows.drop(columns="seconds").to_dict("records")
         return {row["method"]: row for row in kept}
 
     every = [*methods.names(), "gptfl+scaffold"]

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from gptfl_bench.architectures.network import models
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.progress import Silent
 from gptfl_bench.core.randomness import torch_rng
 from gptfl_bench.engine.server import Server
-from gptfl_bench.models.network import models
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.dynafed import DynaFed
 from gptfl_methods.fedavg import FedAvg

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.cohort import Cohort
 from gptfl_bench.engine.server import Server
-from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.distill import outputs
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg

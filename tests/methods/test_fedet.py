@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.groups import Groups
+from gptfl_bench.data.public import PublicSettings
 from gptfl_bench.engine.server import Server
-from gptfl_bench.tasks.public import PublicSettings
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedet import FedET

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.cohort import Cohort
 from gptfl_bench.engine.server import Server
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedftg import FedFtg

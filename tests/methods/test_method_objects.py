@@ -1,7 +1,7 @@
 """Methods given as objects beside names."""
 
+from gptfl_bench.data.task import Task
 from gptfl_bench.runs import experiment
-from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedprox import FedProx

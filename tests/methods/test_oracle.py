@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from gptfl_bench.architectures.network import models
 from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.method import Method
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.models.network import models
-from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.fedopt import FedOpt

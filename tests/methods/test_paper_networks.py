@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from gptfl_bench.data.public import PublicSettings
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.method import methods
-from gptfl_bench.tasks.public import PublicSettings
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.parts.matching import Matching
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from gptfl_bench.cells.profile import profile
-from gptfl_bench.commands import listing
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.method import methods
+from gptfl_bench.runs import catalogue
 from gptfl_bench.runs.config import load
-from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedgen import FedGen
 from gptfl_methods.gptfl import GptFl
@@ -23,14 +23,14 @@ PLAN = Plan(epochs=1, batch_size=4, lr=0.1)
 
 def test_the_observed_column() -> None:
     """Who reads single replies: the methods that distil from or train on clients' own models."""
-    seen = {name for name, _, saw in listing.profiles() if saw}
+    seen = {name for name, _, saw in catalogue.profiles() if saw}
     assert seen == {"feddf", "fedet", "fedftg", "fedgen"}
-    assert all(saw is not None for _, _, saw in listing.profiles())
+    assert all(saw is not None for _, _, saw in catalogue.profiles())
 
 
 def test_every_difference_from_the_paper_is_explained_and_nothing_else() -> None:
     differing = set()
-    for row in (Facts(*values) for values in listing.profiles()):
+    for row in (Facts(*values) for values in catalogue.profiles()):
         ours = {**row.profile, SECURE: row.secure}
         if any(ours[key] != value for key, value in published().get(row.method, {}).items()):
             differing.add(row.method)
@@ -54,7 +54,7 @@ def test_a_wrapper_adds_what_it_wraps() -> None:
 def test_without_public_data_methods_that_need_them_are_refused(
     run_cell: RunCell, make_spec: Callable[..., Any], name: str
 ) -> None:
-    from gptfl_bench.tasks.public import PublicSettings
+    from gptfl_bench.data.public import PublicSettings
 
     method = load("digits", "quick", []).method(name)
     none = PublicSettings(source="none")
@@ -67,7 +67,7 @@ def test_without_public_data_methods_that_need_them_are_refused(
 
 
 def test_recomputed_statistics_need_public_data_too(run_cell: RunCell) -> None:
-    from gptfl_bench.tasks.public import PublicSettings
+    from gptfl_bench.data.public import PublicSettings
 
     method = load("digits", "quick", []).method("fedavg")
     ending = run_cell(

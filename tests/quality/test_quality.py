@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import isolated_torch_rng
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.method import methods
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.quality import inception
 from gptfl_bench.quality.describe import refuse_unmeasurable, write_quality
 from gptfl_bench.quality.judging import QualitySettings, Subject, measure
 from gptfl_bench.synthesis.source import SyntheticSet
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.fit import Plan
 from gptfl_reports.records.events import PhaseFinished, SyntheticReady
 from gptfl_reports.records.quality import Quality, read_looks

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from gptfl_bench.data import loaders
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.quality.similarity import (
     class_diversity,
     exact_duplicates,
     kernel_distance,
     near_duplicates,
 )
-from gptfl_bench.tasks import loaders
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.samples import Samples
 
 
 def normal(count: int, size: int, seed: int) -> Tensor:

@@ -23,10 +23,10 @@ from PIL import Image
 from scipy.stats import entropy
 
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.data.partition import Partition
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.method import methods
-from gptfl_bench.tasks.partition import Partition
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
 from gptfl_reports.figures.holdings import (
     Holdings,
     holdings_csv,

@@ -17,12 +17,12 @@ import pytest
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.method import methods
 from gptfl_bench.synthesis import shards
 from gptfl_bench.synthesis.generator import Generator, Prompt, Sample
 from gptfl_bench.synthesis.source import SyntheticSettings, SyntheticSource
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Task
 
 MakeSpec = Callable[..., CellSpec]
 

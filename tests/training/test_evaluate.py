@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
-from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.training.evaluate import Score, evaluate
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.server import Server
-from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.fit import Plan, cross_entropy, fit
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.groups import Groups
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.synthesis.synthesis import Synthesis
-from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.central import (
     EarlyStop,
     Trained,

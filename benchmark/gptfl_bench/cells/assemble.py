@@ -11,6 +11,8 @@ from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import World, build_networks
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.progress import Progress
+from gptfl_bench.data.public import unlabelled
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.channel import Channel
 from gptfl_bench.engine.client_store import ClientStore
 from gptfl_bench.engine.federation import Federation
@@ -20,8 +22,6 @@ from gptfl_bench.quality.judging import Subject
 from gptfl_bench.secure.exchange import SecureExchange
 from gptfl_bench.synthesis.source import SyntheticSet, SyntheticSource
 from gptfl_bench.synthesis.synthesis import Synthesis
-from gptfl_bench.tasks.public import unlabelled
-from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.central import Watch
 from gptfl_reports.records.events import Event
 

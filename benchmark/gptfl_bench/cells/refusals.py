@@ -3,8 +3,8 @@
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import World
 from gptfl_bench.core.errors import Refusal
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.method import Need
-from gptfl_bench.tasks.task import Task
 
 
 def refuse_unmet(spec: CellSpec, world: World) -> None:

@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gptfl_bench.data.public import PublicSettings
 from gptfl_bench.engine.buffers import BufferPolicy
 from gptfl_bench.labels.discovery import LabelSettings
 from gptfl_bench.quality.judging import QualitySettings
 from gptfl_bench.secure.settings import SecureSettings
 from gptfl_bench.synthesis.generator import Plain
 from gptfl_bench.synthesis.source import SyntheticSettings
-from gptfl_bench.tasks.public import PublicSettings
 from gptfl_bench.training.fit import Plan
 
 

@@ -8,12 +8,15 @@ from typing import TypeVar
 
 from torch import nn
 
+from gptfl_bench.architectures.weights import weights_sha256
 from gptfl_bench.cells.settings import Settings
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.cache import digest
 from gptfl_bench.core.registry import Registry
+from gptfl_bench.data import loaders
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.method import Method, Need
-from gptfl_bench.models.weights import weights_sha256
 from gptfl_bench.synthesis.generator import (
     Generator,
     Plain,
@@ -23,9 +26,6 @@ from gptfl_bench.synthesis.generator import (
     plain_fields,
     prompt_writers,
 )
-from gptfl_bench.tasks import loaders
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Task
 
 T = TypeVar("T")
 

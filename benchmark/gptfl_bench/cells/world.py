@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from gptfl_bench.architectures.network import models
 from gptfl_bench.cells.settings import PartitionSettings, Settings
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.core.device import pick_device
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.data.partition import Partition, partitions
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.models.network import models
-from gptfl_bench.tasks.partition import Partition, partitions
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gptfl_reports.targets import Finding
 
 
-def arrange_check(parser: argparse.ArgumentParser) -> None:
+def arrange(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``check``."""
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="run folder")
@@ -19,7 +19,7 @@ def arrange_check(parser: argparse.ArgumentParser) -> None:
     add("--junit", type=Path, metavar="XML", help="also write a JUnit report")
 
 
-def check(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Compare results with targets; 1 if any is missed."""
     from gptfl_reports import targets
     from gptfl_reports.records.cells import read_cells

@@ -1,44 +1,20 @@
-"""The commands about data: ``data`` looks at them, ``generate`` makes synthetic ones."""
+"""The command ``data``: where a data set is looked for, and whether it is whole."""
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gptfl_bench.commands.options import OK, access_of, arrange_access
+from gptfl_bench.core.errors import UsageError
+
 if TYPE_CHECKING:
-    from gptfl_bench.tasks.access import Access
+    from gptfl_bench.data.access import Access
+    from gptfl_bench.data.task import Task
 
 
-def arrange_access(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where data lie."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="folder in which data sets are looked for and into which they are downloaded "
-        "(default: $GPTFL_BENCH_DATA, else the user's data folder)",
-    )
-    parser.add_argument("--no-download", action="store_true", help="never download a data set")
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        metavar="DIR",
-        help="folder of prepared and synthetic data and pre-trained models that runs share "
-        "(default: $GPTFL_BENCH_CACHE, else the user's cache folder)",
-    )
-
-
-def access_of(options: argparse.Namespace) -> "Access":
-    """Return what those options say."""
-    from gptfl_bench.tasks import access
-
-    return access.Access(
-        options.data or access.default_data(),
-        options.cache or access.default_cache(),
-        download=not options.no_download,
-    )
-
-
-def arrange_data(parser: argparse.ArgumentParser) -> None:
+def arrange(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``data``."""
     parser.add_argument("dataset", metavar="D", help="data set")
     add = parser.add_argument
@@ -53,22 +29,21 @@ def arrange_data(parser: argparse.ArgumentParser) -> None:
     add("overrides", nargs="*", metavar="key=value", help="settings, as of run")
 
 
-def data(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Say where a data set is and whether it is whole."""
-    from gptfl_bench.commands import datacheck
+    from gptfl_bench.data.task import tasks
     from gptfl_bench.runs import config
-    from gptfl_bench.tasks.task import tasks
 
     tasks.get(options.dataset)
     settings = config.load(options.dataset, options.preset, options.overrides).settings
-    task = datacheck.load(
+    task = _load(
         options.dataset,
         settings.data,
         access_of(options),
         verify=options.verify,
         prepare=options.prepare,
     )
-    print(datacheck.describe(task, verified=options.verify))
+    print(_describe(task, verified=options.verify))
     if options.partition:
         from gptfl_bench.cells.world import share
         from gptfl_reports.figures import holdings, holdings_figure
@@ -87,63 +62,63 @@ def data(options: argparse.Namespace) -> int:
         stem = f"{task.name}-{partition.fingerprint[:12]}"
         for path in holdings_figure.write(held, options.out, stem):
             print(path)
-    return 0
+    return OK
 
 
-def arrange_generate(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``generate``."""
-    add = parser.add_argument
-    add("--dataset", default="digits", metavar="D", help="data set (default: digits)")
-    add("--generator", metavar="G", help="generator (default: the preset's)")
-    add("--multiplier", type=float, metavar="X", help="amount, 1 for as many as real ones")
-    add("--limit", type=int, metavar="N", help="most samples to make now")
-    add("--seconds", type=float, metavar="S", help="most seconds to work now")
-    add("--money", type=float, metavar="M", help="most money to spend now; needs a price")
-    add("--plan", action="store_true", help="say what would be made at what cost, and stop")
-    add("--rank", default="0/1", metavar="R/N", help="part R, from 0, of the work of N processes")
-    add("--preset", default="default", metavar="P", help="quick, default, cpu or paper")
-    add("--out", type=Path, metavar="DIR", help="folder (default: synthetic/D-G)")
-    arrange_access(parser)
-    add("overrides", nargs="*", metavar="key=value", help="settings, as of run")
+def _load(
+    dataset: str,
+    options: Mapping[str, object],
+    access: "Access",
+    *,
+    verify: bool = False,
+    prepare: bool = False,
+) -> "Task":
+    """Return a data set for looking at; nothing is downloaded unless asked for.
+
+    Args:
+        dataset: Name of the data set.
+        options: Options of its loader.
+        access: Where it is looked for.
+        verify: Whether to read everything again and compare checksums.
+        prepare: Whether to download what is missing.
+
+    Raises:
+        UsageError: If it is not there or damaged; the sentence says what is missing and how to
+            bring it.
+    """
+    from gptfl_bench.data import loaders
+
+    access = replace(access, download=access.download and prepare)
+    task = loaders.load(dataset, options, access)
+    if verify:
+        again = loaders.load(dataset, options, replace(access, anew=True))
+        if again.fingerprint != task.fingerprint:
+            raise UsageError(
+                f"data set {dataset!r} was decoded to other samples than are kept in "
+                f"{str(access.cache)!r}; they were replaced, run cells on it again."
+            )
+    return task
 
 
-def generate(options: argparse.Namespace) -> int:
-    """Make a synthetic data set as a folder."""
-    from gptfl_bench.runs import experiment
-    from gptfl_bench.runs.bars import for_terminal
-    from gptfl_bench.synthesis import folder as maker
-    from gptfl_bench.synthesis import job as generate_job
-    from gptfl_bench.synthesis.costs import in_words, less
+def _describe(task: "Task", *, verified: bool = False) -> str:
+    """Return where a data set comes from and what was read, in lines."""
+    from gptfl_bench.data.task import tasks
 
-    chosen = {"generator": options.generator, "multiplier": options.multiplier}
-    overrides = [f"synthetic.{key}={value}" for key, value in chosen.items() if value is not None]
-    budget = maker.Budget.parse(options.limit, options.seconds, options.rank, options.money)
-    (spec,) = experiment.plan(
-        ["gptfl"],
-        options.dataset,
-        options.preset,
-        [0],
-        [*overrides, *options.overrides],
-        access=access_of(options),
-    ).cells
-    name = spec.settings.synthetic.generator
-    out = options.out or Path("synthetic") / f"{options.dataset}-{name}"
-    job = generate_job.for_task(spec, out, budget)
-    print(job.estimate(), flush=True)
-    if options.plan:
-        return 0
-    with for_terminal() as shown:
-        shown.cell(1, 1, f"{name} for {options.dataset}")
-        before = job.spent
-        try:
-            made = job.make(lambda *n: shown.stage("samples", *n))
-        finally:
-            if before is not None:
-                print(f"money spent: {in_words(less(job.spent or 0.0, before))}")
-    rate = f", {made.made / made.seconds:.1f} a second" if made.seconds > 0 else ""
-    print(f"{made.made:,} samples made in {made.seconds:.0f} s{rate}")
-    if made.stopped:
-        print(f"stopped early: {made.stopped}")
-    print(f"{made.there:,} of {made.wanted:,} are in {out}")
-    print(f"Train on them: synthetic.generator=folder generators.folder.path={out}")
-    return 0
+    about = tasks.reference(task.name)
+    shape = " x ".join(str(length) for length in task.input_shape)
+    lines = [f"{task.name}: {about.title}", f"source: {about.source}"]
+    if task.read:
+        lines.append(f"read from: {task.read}")
+    lines.append(
+        f"read: {len(task.train):,} training and {len(task.test):,} test samples of {shape}, "
+        f"{task.num_classes} classes, metric {task.metric}"
+    )
+    if task.groups:
+        lines.append(f"groups: {len(set(task.groups)):,}, the clients of partition group")
+    if task.note:
+        lines.append(f"note: {task.note}")
+    lines.append(f"SHA-256 of training samples: {task.train.checksum()}")
+    lines.append(f"SHA-256 of test samples: {task.test.checksum()}")
+    if verified:
+        lines.append("whole: read again without a complaint, the samples are the same")
+    return "\n".join(lines)

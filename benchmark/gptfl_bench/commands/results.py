@@ -13,14 +13,14 @@ _EVERY = 2.0
 """Seconds between two looks at a run folder."""
 
 
-def arrange_results(parser: argparse.ArgumentParser) -> None:
+def arrange(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``results``."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="run folder")
     parser.add_argument("--format", default="table", help=", ".join(FORMATS))
     parser.add_argument("--watch", action="store_true", help="renew the table until all have ended")
 
 
-def results(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print the cells of a run folder."""
     from gptfl_reports import exports
     from gptfl_reports.records.cells import read_cells

@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 
 from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.tasks.samples import Samples
 
 BufferPolicy = Literal["mean", "local", "recompute", "none"]
 

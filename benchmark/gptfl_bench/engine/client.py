@@ -7,8 +7,8 @@ from torch import nn
 
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.randomness import Name, torch_rng
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.fit import FitResult, Hook, Loss, Plan, cross_entropy, fit
 
 

@@ -10,13 +10,13 @@ import torch
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.randomness import isolated_torch_rng, torch_rng
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.buffers import BufferPolicy, at_client, outgoing
 from gptfl_bench.engine.channel import Channel
 from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.client_store import ClientStore
 from gptfl_bench.engine.cohort import Cohort
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.fit import FitResult
 from gptfl_reports.records.events import Direction
 

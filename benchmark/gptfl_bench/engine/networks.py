@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from gptfl_bench.architectures.network import ModelFactory, has_features, models
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.randomness import isolated_torch_rng
-from gptfl_bench.models.network import ModelFactory, has_features, models
 
 
 class Networks:

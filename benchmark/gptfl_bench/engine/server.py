@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.randomness import Name, torch_rng
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.federation import Federation
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.tasks.samples import Samples
 from gptfl_reports.records.events import Event
 
 T = TypeVar("T")

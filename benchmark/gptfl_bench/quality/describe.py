@@ -17,11 +17,11 @@ from torch import Tensor
 from gptfl_bench.core.cache import Artifacts, digest
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import isolated_torch_rng
+from gptfl_bench.data.task import Task
 from gptfl_bench.quality.inception import inception
 from gptfl_bench.quality.judging import QualitySettings, Subject, measure
 from gptfl_bench.quality.sheets import picture_sheet, sound_sheet
 from gptfl_bench.synthesis import shards
-from gptfl_bench.tasks.task import Task
 from gptfl_reports.records.files import write_atomically
 from gptfl_reports.records.quality import FOLDER, HEARD, QUALITY, SCHEMA, SHOWN, clip_names
 

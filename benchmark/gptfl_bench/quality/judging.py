@@ -19,6 +19,8 @@ from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.randomness import torch_rng
 from gptfl_bench.core.ranges import above_zero, at_least
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.quality.inception import inception
 from gptfl_bench.quality.similarity import (
@@ -29,8 +31,6 @@ from gptfl_bench.quality.similarity import (
     near_duplicates,
 )
 from gptfl_bench.synthesis.source import SyntheticSet
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.fit import Plan, fit
 from gptfl_reports.records.quality import (
     SCHEMA,

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from gptfl_bench.synthesis.folder import SAMPLE_RATE
-from gptfl_bench.synthesis.generator import sixteen_bits
+from gptfl_bench.synthesis.generator import SAMPLE_RATE, sixteen_bits
 from gptfl_reports.records.quality import HEARD, clip_names, strip_name
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.data.samples import Samples
 
 ALIKE = 0.995
 """Correlation of two samples' thumbnails above which they are near-duplicates.

@@ -95,6 +95,20 @@ class Bars(Silent):
         self._bars.stop()
 
 
+def for_caller() -> Progress:
+    """Return bars on a terminal, lines in a notebook, and nothing in any other program."""
+    if sys.stderr.isatty():
+        return Bars()
+    return Plain(print) if _in_notebook() else Silent()
+
+
+def _in_notebook() -> bool:
+    """Return whether a notebook's kernel runs this, without loading IPython."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
 def for_terminal() -> Progress:
     """Return bars on a terminal, plain lines elsewhere."""
     return Bars() if sys.stderr.isatty() else Plain()

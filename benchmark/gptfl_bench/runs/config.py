@@ -20,10 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gptfl_bench.cells.settings import Settings
 from gptfl_bench.core.errors import UsageError, unknown
+from gptfl_bench.data import loaders
+from gptfl_bench.data.task import tasks
 from gptfl_bench.engine.method import Method, methods
 from gptfl_bench.synthesis.generator import generators, plain_fields, prompt_writers
-from gptfl_bench.tasks import loaders
-from gptfl_bench.tasks.task import tasks
 from gptfl_reports.records.schema import ABLATED
 from gptfl_reports.records.typed import build
 

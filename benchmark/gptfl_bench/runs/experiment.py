@@ -6,18 +6,18 @@ from pathlib import Path
 
 from torch import nn
 
+from gptfl_bench.architectures.network import models
 from gptfl_bench.cells.cell import Context
 from gptfl_bench.cells.spec import CellSpec, forget_tasks
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError, unknown
+from gptfl_bench.data.access import Access, check_folder, default_cache
+from gptfl_bench.data.partition import partitions
+from gptfl_bench.data.task import Task, tasks
 from gptfl_bench.engine.method import Method, methods
-from gptfl_bench.models.network import models
 from gptfl_bench.runs import config
 from gptfl_bench.runs.config import Config
 from gptfl_bench.synthesis.generator import generators, make, prompt_writers
-from gptfl_bench.tasks.access import Access, check_folder, default_cache
-from gptfl_bench.tasks.partition import partitions
-from gptfl_bench.tasks.task import Task, tasks
 from gptfl_reports.records.schema import ABLATED
 
 

@@ -17,10 +17,10 @@ from omegaconf import OmegaConf
 from gptfl_bench.cells.cell import Context
 from gptfl_bench.core.errors import UsageError, unknown
 from gptfl_bench.core.progress import Progress
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import tasks
 from gptfl_bench.runs import experiment, launchers
 from gptfl_bench.runs.launchers import Launcher
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import tasks
 from gptfl_reports.records.cells import mean
 
 ON_VALIDATION = "evaluation.on=validation"

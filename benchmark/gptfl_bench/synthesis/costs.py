@@ -15,7 +15,7 @@ from typing import Protocol, Self, runtime_checkable
 
 from gptfl_bench.core.cache import Artifacts, digest
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.synthesis.generator import Modality
+from gptfl_bench.data.task import Modality
 from gptfl_reports.records.files import write_atomically
 
 

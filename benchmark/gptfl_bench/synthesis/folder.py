@@ -24,11 +24,10 @@ from filelock import FileLock
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.synthesis import prompts as prompt_files
 from gptfl_bench.synthesis.costs import BudgetSpent
-from gptfl_bench.synthesis.generator import Generator, Prompt, sixteen_bits
+from gptfl_bench.synthesis.generator import SAMPLE_RATE, Generator, Prompt, sixteen_bits
 from gptfl_bench.synthesis.prompts import key
 from gptfl_reports.records.files import write_atomically
 
-SAMPLE_RATE = 16_000
 METADATA, PLAN = "metadata.jsonl", "plan.json"
 PROMPTS, REPLACED = "prompts.jsonl", "replaced.jsonl"
 

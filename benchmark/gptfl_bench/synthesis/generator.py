@@ -5,17 +5,19 @@ A generator is used only through its call, as a service: nothing here knows its 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import ClassVar, Literal, Protocol, TypeVar, get_type_hints
+from typing import ClassVar, Protocol, TypeVar, get_type_hints
 
 import numpy as np
 
 from gptfl_bench.core.errors import UsageError, unknown
 from gptfl_bench.core.registry import Registry
+from gptfl_bench.data.task import Modality as Modality
 from gptfl_reports.records.typed import build
 
 T = TypeVar("T")
 
-Modality = Literal["image", "speech", "sound"]
+SAMPLE_RATE = 16_000
+"""Samples a second that all sound is brought to, as in FedAudio."""
 
 
 @dataclass(frozen=True)

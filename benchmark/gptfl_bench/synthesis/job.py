@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from gptfl_bench.cells.spec import CellSpec
-from gptfl_bench.core.cache import Artifacts
-from gptfl_bench.core.errors import Refusal, UsageError
 from gptfl_bench.synthesis import prompts as prompt_files
 from gptfl_bench.synthesis.costs import (
     BudgetSpent,
@@ -24,14 +21,12 @@ from gptfl_bench.synthesis.folder import (
     PROMPTS,
     Budget,
     Made,
-    check_origin,
     file_names,
     generate,
     missing,
 )
 from gptfl_bench.synthesis.generator import Generator, PromptWriter
 from gptfl_bench.synthesis.source import SyntheticSource
-from gptfl_bench.tasks.access import check_folder
 
 T = TypeVar("T")
 
@@ -131,66 +126,6 @@ class Job:
             if done:
                 seconds = (time.monotonic() - started) / done
                 keep_rate(source.artifacts, self.origin["generator_fingerprint"], seconds)
-
-
-def for_task(spec: CellSpec, folder: Path, budget: Budget) -> Job:
-    """Return the job of making the synthetic data set of a cell's task.
-
-    Raises:
-        UsageError: If data, generator or folder can't be used, or money is bounded and not known.
-    """
-    check_folder(folder)
-    generator, writer = spec.generator(), spec.prompt_writer()
-    settings = spec.settings.synthetic
-    if budget.money is not None:
-        _check_prices(
-            {f"generators.{settings.generator}": generator, f"prompts.{settings.prompts}": writer}
-        )
-    task = spec.load_task()
-    source = SyntheticSource(
-        settings,
-        task,
-        len(task.train),
-        Artifacts(spec.access.cache),
-        lambda: generator,
-        lambda: writer,
-    )
-    try:
-        source.fitting_generator()
-    except Refusal as refusal:
-        raise UsageError(str(refusal)) from refusal
-    origin = {
-        "modality": task.modality,
-        "generator": settings.generator,
-        "generator_fingerprint": generator.fingerprint,
-        "prompt_writer": settings.prompts,
-        "prompt_writer_fingerprint": writer.fingerprint,
-    }
-    check_origin(folder, origin)
-    return Job(folder, source, generator, writer, origin, budget)
-
-
-def _check_prices(parts: Mapping[str, object]) -> None:
-    """Refuse to bound money where a price is missing, or nothing costs any.
-
-    Args:
-        parts: Generator and prompt writer by where they are set.
-
-    Raises:
-        UsageError: Naming what has no price.
-    """
-    priced = {setting: part for setting, part in parts.items() if isinstance(part, Priced)}
-    for setting, part in priced.items():
-        if part.price is None:
-            raise UsageError(
-                f"--money needs the price of a request to {setting.rpartition('.')[2]!r}; set "
-                f"{setting}.price, or leave --money out."
-            )
-    if not priced:
-        names = " and ".join(repr(setting.rpartition(".")[2]) for setting in parts)
-        raise UsageError(
-            f"--money bounds what costs money, and {names} have no price; leave it out."
-        )
 
 
 def _within(part: T, money: float | None) -> T:

@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 
 from gptfl_bench.core.cache import Artifacts, digest
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.synthesis.generator import Modality, Prompt, PromptWriter
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Prompt, PromptWriter
 from gptfl_reports.records.files import write_atomically
 
 LONGEST = 10_000

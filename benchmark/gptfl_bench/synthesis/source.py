@@ -10,15 +10,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from torch import Tensor
 
 from gptfl_bench.core.cache import Artifacts, digest
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.randomness import address_seed, numpy_rng
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Task
 from gptfl_bench.synthesis import shards
 from gptfl_bench.synthesis.generator import Generator, Prompt, PromptWriter
 from gptfl_bench.synthesis.prompts import Key, Texts, key
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
 from gptfl_reports.records.events import SyntheticReady
 from gptfl_reports.records.files import write_atomically
 
@@ -114,7 +115,7 @@ class SyntheticSource:
         media = shards.media(place)
         index = {name: number for number, name in enumerate(self.task.label_names)}
         samples = Samples(
-            self.task.from_media(media),
+            self._fitting(self.task.from_media(media)),
             torch.tensor([index[prompt.label] for prompt in prompts]),
             transform=self.task.synthetic_transform or self.task.train.transform,
         )
@@ -128,6 +129,21 @@ class SyntheticSource:
             seconds=time.perf_counter() - started,
         )
         return SyntheticSet(samples, ready, place)
+
+    def _fitting(self, x: Tensor) -> Tensor:
+        """Return generated samples if they have the form of the task's.
+
+        Raises:
+            Refusal: If they have another.
+        """
+        wanted = tuple(self.task.train.x.shape[1:])
+        if tuple(x.shape[1:]) != wanted:
+            raise Refusal(
+                f"the generator {self.settings.generator!r} made samples of shape "
+                f"{tuple(x.shape[1:])} for the task {self.task.name!r}, whose own have {wanted}; "
+                "give the task a from_media that turns one into the other."
+            )
+        return x
 
     def fitting_generator(self) -> Generator:
         """Return the generator if it makes what the task's samples are.

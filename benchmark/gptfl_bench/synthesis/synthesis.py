@@ -14,12 +14,12 @@ from gptfl_bench.core.cache import Artifacts, digest
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.randomness import isolated_torch_rng
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.channel import Channel
 from gptfl_bench.engine.federation import Federation
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.labels.discovery import LabelSettings, discover_labels
 from gptfl_bench.synthesis.source import SyntheticSet, SyntheticSource
-from gptfl_bench.tasks.samples import Samples
 from gptfl_bench.training.central import EarlyStop, Watch, from_tensor, to_tensor, train_centrally
 from gptfl_bench.training.fit import Plan
 from gptfl_reports.records.events import Event, Pretrained

@@ -16,7 +16,7 @@ from gptfl_bench.core import groups as g
 from gptfl_bench.core.cache import digest
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.randomness import torch_rng
-from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.training.evaluate import Score, evaluate
 from gptfl_bench.training.fit import FitResult, Plan, fit
 from gptfl_reports.records.events import PretrainEpoch

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.data.samples import Samples
 from gptfl_bench.training.fit import FitResult, Plan, fit
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.data.samples import Samples
 
 
 @dataclass(frozen=True)

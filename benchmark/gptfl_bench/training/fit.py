@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptfl_bench.tasks.samples import Samples
+from gptfl_bench.data.samples import Samples
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 Hook = Callable[[nn.Module], None]

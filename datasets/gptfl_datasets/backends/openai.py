@@ -23,8 +23,9 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.data.task import Modality
 from gptfl_bench.synthesis.costs import Ledger, exact, ledger
-from gptfl_bench.synthesis.generator import Modality, Plain
+from gptfl_bench.synthesis.generator import Plain
 from gptfl_datasets.backends.answers import asked_wait, error_in, printable
 
 S = TypeVar("S")

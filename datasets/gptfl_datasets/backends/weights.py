@@ -1,8 +1,10 @@
 """What generators that load published weights share: where they run and what identifies them."""
 
 import hashlib
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -11,8 +13,7 @@ import numpy as np
 import torch
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_datasets.files.audio import SAMPLE_RATE
-from gptfl_datasets.generators.diffusion import TextToImage
+from gptfl_bench.synthesis.generator import SAMPLE_RATE
 
 Precision = Literal["auto", "float32", "float16"]
 """What weights are turned into; ``auto`` is half precision on a GPU and single elsewhere."""
@@ -48,8 +49,47 @@ def fingerprint(models: Iterable[str], *settings: object) -> str:
     for package in ("diffusers", "transformers"):
         digest.update(f"{package} {version(package)}".encode())
     for model in models:
-        digest.update(TextToImage(model).fingerprint.encode())
+        digest.update(weights_sha256(model).encode())
     return digest.hexdigest()
+
+
+def weights_sha256(model: str | Path, settings: str = "50 torch.float32") -> str:
+    """Return a SHA-256 over settings and, for a folder, over all its files but the model card.
+
+    Args:
+        model: A folder of weights, or a model's id, which counts by its name.
+        settings: What else counts, in a line; what it is by default is in the names of cells.
+    """
+    digest = hashlib.sha256(settings.encode())
+    folder = Path(model)
+    if not folder.is_dir():
+        digest.update(str(model).encode())
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+        if path.is_file() and path.suffix != ".md":
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Hold back the bars and notes that loading a pipeline prints, inside the block only."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    libraries = (of_diffusers, of_transformers)
+    levels = [library.get_verbosity() for library in libraries]
+    shown = [library.is_progress_bar_enabled() for library in libraries]
+    try:
+        for library in libraries:
+            library.set_verbosity(logging.ERROR)
+            library.disable_progress_bar()
+        yield
+    finally:
+        for library, level, bar in zip(libraries, levels, shown, strict=True):
+            library.set_verbosity(level)
+            if bar:
+                library.enable_progress_bar()
 
 
 def reason(error: BaseException) -> str:

@@ -7,9 +7,7 @@ import numpy as np
 import torch
 
 from gptfl_bench.core.errors import UsageError
-
-SAMPLE_RATE = 16_000
-"""Samples a second that all sound is brought to, as in FedAudio."""
+from gptfl_bench.synthesis.generator import SAMPLE_RATE
 
 _MAX_SECONDS = 600
 _RATES = range(1_000, 400_000)

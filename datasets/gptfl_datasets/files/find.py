@@ -6,7 +6,7 @@ from typing import Literal
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.progress import bar
-from gptfl_bench.tasks.access import Access
+from gptfl_bench.data.access import Access
 from gptfl_datasets.files.download import Remote, checksum, fetch
 from gptfl_datasets.files.tree import Tree, open_tree
 

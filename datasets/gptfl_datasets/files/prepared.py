@@ -14,10 +14,9 @@ from torch import Tensor
 
 from gptfl_bench.core.cache import digest
 from gptfl_bench.core.progress import bar
-from gptfl_bench.synthesis.generator import Modality
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.samples import Samples, Transform
-from gptfl_bench.tasks.task import Metric, Task
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.samples import Samples, Transform
+from gptfl_bench.data.task import Metric, Modality, Task
 from gptfl_datasets.files.tree import Tree
 
 FORMAT = 1

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.synthesis.generator import Modality, Prompt, Sample, generators
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Prompt, Sample, generators
 from gptfl_datasets.backends.weights import (
     Precision,
     absent,

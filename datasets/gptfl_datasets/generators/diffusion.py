@@ -4,10 +4,7 @@ As in the paper (section 3.1) the scheduler is the multistep DPM-Solver, each im
 guidance scale, and no negative prompt is given.
 """
 
-import hashlib
-import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +15,9 @@ import torch
 from torch import Tensor
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.synthesis.generator import Modality, Prompt, Sample
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Prompt, Sample
+from gptfl_datasets.backends.weights import silence, weights_sha256
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -59,27 +58,6 @@ def load_pipeline(
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Hold back the bars and notes that loading a pipeline prints, inside the block only."""
-    from diffusers.utils import logging as of_diffusers
-    from transformers.utils import logging as of_transformers
-
-    libraries = (of_diffusers, of_transformers)
-    levels = [library.get_verbosity() for library in libraries]
-    shown = [library.is_progress_bar_enabled() for library in libraries]
-    try:
-        for library in libraries:
-            library.set_verbosity(logging.ERROR)
-            library.disable_progress_bar()
-        yield
-    finally:
-        for library, level, bar in zip(libraries, levels, shown, strict=True):
-            library.set_verbosity(level)
-            if bar:
-                library.enable_progress_bar()
 
 
 class GuidancePerImage:
@@ -127,15 +105,7 @@ class TextToImage:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the settings and, for a folder, over all its files but the model card."""
-        digest = hashlib.sha256(f"{self.steps} {self.dtype}".encode())
-        folder = Path(self.model)
-        if not folder.is_dir():
-            digest.update(str(self.model).encode())
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
-            if path.is_file() and path.suffix != ".md":
-                digest.update(path.relative_to(folder).as_posix().encode())
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
-        return digest.hexdigest()
+        return weights_sha256(self.model, f"{self.steps} {self.dtype}")
 
     @cached_property
     def pipeline(self) -> "DiffusionPipeline":

@@ -18,7 +18,8 @@ from typing import ClassVar
 import numpy as np
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.synthesis.generator import Modality, Prompt, Sample, generators
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Prompt, Sample, generators
 from gptfl_datasets.backends.weights import fitted as fitted_sound
 from gptfl_datasets.files.audio import decode as decode_audio
 from gptfl_datasets.files.class_folders import IMAGES, SOUNDS, class_files

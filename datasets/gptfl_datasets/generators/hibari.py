@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from gptfl_bench.core.randomness import numpy_rng
-from gptfl_bench.synthesis.generator import Modality, Prompt, Sample, generators
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Prompt, Sample, generators
 from gptfl_datasets.generators.voices import (
     Wave,
     absent,

@@ -15,7 +15,8 @@ import numpy as np
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import address_seed, numpy_rng
-from gptfl_bench.synthesis.generator import Modality, Prompt, Sample, generators
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Prompt, Sample, generators
 from gptfl_datasets.generators.voices import (
     Wave,
     absent,

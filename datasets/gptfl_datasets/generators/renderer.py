@@ -18,8 +18,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import numpy_rng
-from gptfl_bench.synthesis.generator import Modality, Prompt, Sample, generators
-from gptfl_datasets.generators._digits.glyphs import (
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Prompt, Sample, generators
+from gptfl_datasets.glyphs.glyphs import (
     Contour,
     Glyphs,
     load_glyphs,
@@ -27,9 +28,7 @@ from gptfl_datasets.generators._digits.glyphs import (
     rasterise,
     signed_area,
 )
-
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-"""The labels this generator can draw, in order of the digits."""
+from gptfl_datasets.tasks.handwritten import DIGIT_NAMES
 
 SIDE = 32
 """Height and width of an image in pixels."""
@@ -129,12 +128,12 @@ def digit_of(label: str) -> int:
     Raises:
         UsageError: If there is none.
     """
-    if label not in DIGITS:
+    if label not in DIGIT_NAMES:
         raise UsageError(
             f"the generators of digits can't draw the label {label!r}: they know "
-            f"{', '.join(DIGITS)}; choose another generator, or a folder of synthetic images."
+            f"{', '.join(DIGIT_NAMES)}; choose another generator, or a folder of synthetic images."
         )
-    return DIGITS.index(label)
+    return DIGIT_NAMES.index(label)
 
 
 def style_of(text: str) -> Style:

@@ -20,14 +20,15 @@ import numpy as np
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import numpy_rng
-from gptfl_bench.synthesis.generator import Modality, Plain, Prompt, Sample, generators
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Plain, Prompt, Sample, generators
 from gptfl_datasets.backends.answers import found_at
 from gptfl_datasets.backends.openai import Moderated, Service
 from gptfl_datasets.backends.weights import fitted as fitted_sound
+from gptfl_datasets.backends.words import spoken
 from gptfl_datasets.files.audio import decode as decode_audio
 from gptfl_datasets.files.pictures import decode as decode_picture
 from gptfl_datasets.files.pictures import fitted
-from gptfl_datasets.prompts.templates import spoken
 
 _MOST_OF_IMAGE = 64 << 20
 _MOST_OF_SOUND = 32 << 20

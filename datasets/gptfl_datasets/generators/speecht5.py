@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import isolated_torch_rng, numpy_rng
-from gptfl_bench.synthesis.generator import Modality, Prompt, Sample, generators
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Prompt, Sample, generators
 from gptfl_datasets.backends.weights import (
     absent,
     check_rate,
@@ -34,8 +35,8 @@ from gptfl_datasets.backends.weights import (
     located,
     place,
     reason,
+    silence,
 )
-from gptfl_datasets.generators.diffusion import silence
 
 if TYPE_CHECKING:
     from transformers import SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5Processor

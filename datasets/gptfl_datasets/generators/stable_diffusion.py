@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.synthesis.generator import Modality, Prompt, Sample, generators
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Prompt, Sample, generators
 from gptfl_datasets.backends.weights import Precision, absent, fingerprint, located, place
 from gptfl_datasets.generators.diffusion import TextToImage
 

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.synthesis.generator import Prompt
-from gptfl_datasets.files.audio import SAMPLE_RATE
+from gptfl_bench.synthesis.generator import SAMPLE_RATE, Prompt
 
 Wave = NDArray[np.float32]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.tasks.partition import Partition, partitions
+from gptfl_bench.data.partition import Partition, partitions
 from gptfl_datasets.partitions.sharing import Floats, Integers, check, partition_of, rng_of
 
 # At alpha 0.1, 100 clients and 32 samples (the paper's CIFAR-10), 1 draw in 140 is large enough.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.tasks.partition import Partition, partitions
+from gptfl_bench.data.partition import Partition, partitions
 from gptfl_datasets.partitions.sharing import Integers, check, check_min_size, partition_of, rng_of
 
 

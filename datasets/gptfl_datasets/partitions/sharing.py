@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import address_seed
-from gptfl_bench.tasks.partition import Partition
+from gptfl_bench.data.partition import Partition
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.synthesis.generator import SAMPLE_RATE as SAMPLE_RATE
 from gptfl_bench.synthesis.generator import sixteen_bits
-from gptfl_datasets.files.audio import SAMPLE_RATE as SAMPLE_RATE
 
 MEL_BINS = 128
 _WINDOW = 1024

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import address_seed
-from gptfl_bench.synthesis.generator import Modality, Plain
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Plain
+from gptfl_datasets.backends.words import spoken
 from gptfl_datasets.prompts.from_files import spread
-from gptfl_datasets.prompts.templates import spoken
 
 RULES = "e6396c67a9b779fd5f0ed808ba49b752ef7777fcce3fd3c72d306b08a2bb577b"
 """Names the rules of this file in cells' names; new whenever they let other texts pass."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gptfl_bench.core.randomness import address_seed
-from gptfl_bench.synthesis.generator import Modality, Plain, prompt_writers
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import Plain, prompt_writers
 from gptfl_datasets.backends.answers import found_at
 from gptfl_datasets.backends.openai import Body, Moderated, Service
 from gptfl_datasets.prompts.blank_filling import BlankFiller

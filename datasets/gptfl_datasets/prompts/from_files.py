@@ -9,8 +9,9 @@ from pathlib import Path
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import numpy_rng
-from gptfl_bench.synthesis.generator import Modality, prompt_writers
-from gptfl_datasets.prompts.templates import spoken
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import prompt_writers
+from gptfl_datasets.backends.words import spoken
 
 _MOST = 64 << 20
 """Most bytes of a file."""

@@ -12,8 +12,9 @@ from typing import ClassVar
 import numpy as np
 
 from gptfl_bench.core.randomness import numpy_rng
-from gptfl_bench.synthesis.generator import Modality, prompt_writers
-from gptfl_datasets.generators.renderer import DIGITS
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import prompt_writers
+from gptfl_datasets.tasks.handwritten import DIGIT_NAMES
 
 Blank = tuple[str, ...]
 
@@ -215,7 +216,7 @@ class GrammarWriter:
         name = label.replace("_", " ")
         if modality == "speech":
             return [name] * count
-        grammar = SOUNDS if modality == "sound" else WRITING if label in DIGITS else PICTURES
+        grammar = SOUNDS if modality == "sound" else WRITING if label in DIGIT_NAMES else PICTURES
         rng = numpy_rng(seed, "prompts", modality, label)
         texts: list[str] = []
         seen: set[str] = set()

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, cast
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import isolated_torch_rng
 from gptfl_bench.synthesis.generator import prompt_writers
-from gptfl_datasets.backends.weights import fingerprint, located, place, reason
-from gptfl_datasets.generators.diffusion import silence
+from gptfl_datasets.backends.weights import fingerprint, located, place, reason, silence
 from gptfl_datasets.prompts.blank_filling import BlankFiller
 
 if TYPE_CHECKING:

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.data.access import default_cache
 from gptfl_bench.synthesis.generator import prompt_writers
-from gptfl_bench.tasks.access import default_cache
-from gptfl_datasets.backends.weights import fingerprint, reason
+from gptfl_datasets.backends.weights import fingerprint, reason, silence
 from gptfl_datasets.files.download import checksum
-from gptfl_datasets.generators.diffusion import silence
 from gptfl_datasets.prompts.llm import LocalWriter
 
 if TYPE_CHECKING:

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gptfl_bench.synthesis.generator import Modality, prompt_writers
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import prompt_writers
+from gptfl_datasets.backends.words import article, spoken
 
 
 @prompt_writers.register(
@@ -63,25 +65,3 @@ class TemplateWriter:
         if self.subject:
             return [f"{article(self.subject)} {self.subject} photo of {name}"] * count
         return [f"a photo of {article(name)} {name}"] * count
-
-
-def spoken(label: str) -> str:
-    """Return a label as it is said: underscores as blanks, none of them twice or at an end.
-
-    >>> spoken("crying_baby ")
-    'crying baby'
-    """
-    return " ".join(label.replace("_", " ").split())
-
-
-def article(name: str) -> str:
-    """Return the indefinite article that fits a name by its spelling.
-
-    >>> article("airplane"), article("one"), article("Unicorn"), article("deer")
-    ('an', 'a', 'a', 'a')
-    """
-    said = name.lower()
-    # Vowels that are spoken as consonants.
-    if said.startswith(("one", "uni", "use", "eu")) or not said.startswith(tuple("aeiou")):
-        return "a"
-    return "an"

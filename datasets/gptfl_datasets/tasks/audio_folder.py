@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Task, tasks
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task, tasks
 from gptfl_datasets.files.class_folders import SOUNDS
 from gptfl_datasets.files.own_data import own_data, own_tree
 from gptfl_datasets.files.prepared import About, Workspace, prepare

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Task, tasks
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task, tasks
 from gptfl_datasets.files.class_folders import IMAGES, class_files
 from gptfl_datasets.files.download import Remote
 from gptfl_datasets.files.find import Found, Layout, find, look, places_of

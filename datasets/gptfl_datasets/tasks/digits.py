@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.tasks.task import Task, tasks
+from gptfl_bench.data.task import Task, tasks
 from gptfl_datasets.preprocess.images import resized
 from gptfl_datasets.tasks.handwritten import digit_task
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.ranges import at_least
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Task, tasks
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task, tasks
 from gptfl_datasets.files.download import Remote
 from gptfl_datasets.files.find import Found, Layout, find
 from gptfl_datasets.files.pictures import decode, fitted

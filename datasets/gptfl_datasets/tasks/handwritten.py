@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Task
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Task, tasks
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task, tasks
 from gptfl_datasets.files.class_folders import IMAGES
 from gptfl_datasets.files.own_data import OwnData, own_data, own_tree
 from gptfl_datasets.files.pictures import decode, fitted

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Task, tasks
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task, tasks
 from gptfl_datasets.files.download import Remote
 from gptfl_datasets.files.find import Found, Layout, find
 from gptfl_datasets.files.prepared import About, Workspace, prepare

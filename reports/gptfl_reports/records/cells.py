@@ -43,6 +43,15 @@ class Cell:
     record: RunRecord
     events: tuple[Event, ...]
 
+    def __repr__(self) -> str:
+        """Return what it was, how it ended and what it came to, in a line."""
+        row = self.row()
+        text = f"Cell: {row['run_id']}, {row['status']}"
+        if row["value_last"] is None:
+            return text
+        rounds = "1 round" if row["rounds"] == 1 else f"{row['rounds']:,} rounds"
+        return f"{text}, {row['metric']} {100 * row['value_last']:.1f} % after {rounds}"
+
     @property
     def ending(self) -> CellEnded:
         """How the cell ended; running if it has not."""

@@ -11,14 +11,17 @@ from gptfl_bench.core.errors import UsageError
 from gptfl_bench.synthesis.generator import Prompt, generators
 from gptfl_datasets.generators.diffusion import GuidancePerImage, TextToImage, load_pipeline
 from gptfl_datasets.generators.embedded import FOLDER, Embedded
-from gptfl_datasets.generators.renderer import DIGITS, Renderer
+from gptfl_datasets.generators.renderer import Renderer
+from gptfl_datasets.tasks.handwritten import DIGIT_NAMES
 
 GUIDANCE = (1.0, 1.7, 3.0, 5.0)
 
 
 def prompts(count: int) -> list[Prompt]:
     return [
-        Prompt(DIGITS[i % 10], f"a handwritten {DIGITS[i % 10]}", GUIDANCE[i % 4], 100 + i)
+        Prompt(
+            DIGIT_NAMES[i % 10], f"a handwritten {DIGIT_NAMES[i % 10]}", GUIDANCE[i % 4], 100 + i
+        )
         for i in range(count)
     ]
 
@@ -45,7 +48,7 @@ def test_images_are_bright_digits_on_a_dark_ground(images: np.ndarray) -> None:
 
 
 def test_prompts_are_obeyed_better_than_chance(images: np.ndarray) -> None:
-    drawn = [Prompt(DIGITS[i % 10], "a handwritten upright digit", 1.0, i) for i in range(600)]
+    drawn = [Prompt(DIGIT_NAMES[i % 10], "a handwritten upright digit", 1.0, i) for i in range(600)]
     renders = np.stack([s.media for s in Renderer().generate(drawn)]).reshape(600, -1) / 255.0
     means = np.stack([renders[digit::10].mean(0) for digit in range(10)])
     nearest = ((images.reshape(40, 1, -1) / 255.0 - means) ** 2).sum(-1).argmin(-1)

@@ -5,21 +5,23 @@ from hypothesis import strategies as st
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.synthesis.generator import Prompt, generators
-from gptfl_datasets.generators._digits.glyphs import (
+from gptfl_datasets.generators.renderer import Renderer, stroke_width, style_of, subdivide
+from gptfl_datasets.glyphs.glyphs import (
     FILE,
     load_glyphs,
     perimeter,
     rasterise,
     signed_area,
 )
-from gptfl_datasets.generators.renderer import DIGITS, Renderer, stroke_width, style_of, subdivide
+from gptfl_datasets.tasks.handwritten import DIGIT_NAMES
 
 SQUARE = np.array([[10.0, 10.0], [29.0, 10.0], [29.0, 29.0], [10.0, 29.0]])
 
 
 def prompts(text: str, count: int, start: int = 0) -> list[Prompt]:
     return [
-        Prompt(DIGITS[i % 10], text.format(DIGITS[i % 10]), 1.0, start + i) for i in range(count)
+        Prompt(DIGIT_NAMES[i % 10], text.format(DIGIT_NAMES[i % 10]), 1.0, start + i)
+        for i in range(count)
     ]
 
 

@@ -14,11 +14,11 @@ from gptfl_datasets.generators._digits.train import (
     whiten,
 )
 from gptfl_datasets.generators.embedded import Embedded
-from gptfl_datasets.generators.renderer import DIGITS
+from gptfl_datasets.tasks.handwritten import DIGIT_NAMES
 
 
 def test_captions_always_hold_their_label() -> None:
-    texts = [(label, caption(label, numpy_rng(i))) for i in range(60) for label in DIGITS]
+    texts = [(label, caption(label, numpy_rng(i))) for i in range(60) for label in DIGIT_NAMES]
     assert all(label in text.split() for label, text in texts)
     assert len({text for _, text in texts}) > 400
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptfl_bench.synthesis.generator import Modality, prompt_writers
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import prompt_writers
 from gptfl_datasets.prompts.grammar import GrammarWriter
 
 MODALITIES: tuple[Modality, ...] = ("image", "speech", "sound")

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gptfl_datasets.generators._digits.glyphs import FILE, GRID, rasterise, save_glyphs
+from gptfl_datasets.glyphs.glyphs import FILE, GRID, rasterise, save_glyphs
 
 Digits = list[list[NDArray[np.uint8]]]
 

@@ -20,10 +20,11 @@ from torch.nn import functional
 
 from gptfl_bench.core.randomness import address_seed, isolated_torch_rng, numpy_rng, torch_rng
 from gptfl_bench.synthesis.generator import Prompt
-from gptfl_datasets.generators._digits.glyphs import Glyphs, load_glyphs
 from gptfl_datasets.generators.embedded import FOLDER, Embedded
-from gptfl_datasets.generators.renderer import DIGITS, Style, draw
+from gptfl_datasets.generators.renderer import Style, draw
+from gptfl_datasets.glyphs.glyphs import Glyphs, load_glyphs
 from gptfl_datasets.prompts.grammar import GrammarWriter
+from gptfl_datasets.tasks.handwritten import DIGIT_NAMES
 
 SENTENCES = (
     "{}",
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     judge = train_judge()
-    count = options.images // len(DIGITS)
+    count = options.images // len(DIGIT_NAMES)
     writer = GrammarWriter()
 
     def fidelity(texts: Sequence[Sequence[str]], guidance: float, steps: int = 8) -> str:
@@ -55,14 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ink = float(images.float().mean()) / 255
         return f"{float((read == labels).float().mean()):.3f} | {ink:.3f} | {rate:.0f}"
 
-    grammar = [writer.write(label, count, modality="image", seed=1) for label in DIGITS]
+    grammar = [writer.write(label, count, modality="image", seed=1) for label in DIGIT_NAMES]
     figures = "label fidelity | mean ink | images per CPU second |\n| --- | --- | --- | --- |"
     print(f"| guidance | steps | {figures} --- |")
     for guidance, steps in ((1, 8), (1.5, 8), (2, 8), (3, 8), (5, 8), (3, 4), (3, 6), (3, 20)):
         print(f"| {guidance} | {steps} | {fidelity(grammar, guidance, steps)} |", flush=True)
     print(f"\n| prompt, guidance 3 | {figures}")
     for sentence in SENTENCES:
-        texts = [[sentence.format(label)] * count for label in DIGITS]
+        texts = [[sentence.format(label)] * count for label in DIGIT_NAMES]
         print(f"| {sentence.format('…')} | {fidelity(texts, 3)} |", flush=True)
 
 
@@ -72,12 +73,12 @@ def generate(
     """Return images (N, 32, 32, 1) and labels (N,) for the texts of each digit."""
     prompts = [
         Prompt(label, text, guidance, address_seed(0, "judged", label, index))
-        for label, of_label in zip(DIGITS, texts, strict=True)
+        for label, of_label in zip(DIGIT_NAMES, texts, strict=True)
         for index, text in enumerate(of_label)
     ]
     samples = Embedded(model, steps=steps).generate(prompts)
     images = torch.from_numpy(np.stack([sample.media for sample in samples]))
-    return images, torch.tensor([DIGITS.index(prompt.label) for prompt in prompts])
+    return images, torch.tensor([DIGIT_NAMES.index(prompt.label) for prompt in prompts])
 
 
 def train_judge(drawings: int = 12_000, steps: int = 1_000) -> nn.Module:
@@ -94,7 +95,7 @@ def train_judge(drawings: int = 12_000, steps: int = 1_000) -> nn.Module:
         layers: list[nn.Module] = []
         for inputs, outputs in ((1, 16), (16, 32), (32, 64)):
             layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-        judge = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 16, len(DIGITS)))
+        judge = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 16, len(DIGIT_NAMES)))
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3)
     rng = torch_rng(0, "judge batches")
     for _ in range(steps):
@@ -111,7 +112,7 @@ def train_judge(drawings: int = 12_000, steps: int = 1_000) -> nn.Module:
 
 def draw_set(glyphs: Glyphs, count: int, name: str) -> tuple[Tensor, Tensor]:
     """Return ``count`` drawings (N, 32, 32, 1) of the given faces, and their labels (N,)."""
-    digits = np.arange(count) % len(DIGITS)
+    digits = np.arange(count) % len(DIGIT_NAMES)
     drawings = [
         draw(int(digit), Style(), address_seed(0, name, index), glyphs)
         for index, digit in enumerate(digits)

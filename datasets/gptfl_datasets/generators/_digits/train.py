@@ -26,8 +26,9 @@ from torch.nn import functional
 
 from gptfl_bench.core.randomness import address_seed, isolated_torch_rng, numpy_rng, torch_rng
 from gptfl_bench.synthesis.generator import Prompt
-from gptfl_datasets.generators.renderer import DIGITS, SIDE, Renderer
+from gptfl_datasets.generators.renderer import SIDE, Renderer
 from gptfl_datasets.prompts.grammar import WRITING
+from gptfl_datasets.tasks.handwritten import DIGIT_NAMES
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
@@ -72,7 +73,7 @@ def draw_data(count: int, seed: int) -> tuple[Tensor, list[str]]:
     """Return ``count`` drawings (N, 1, 32, 32) in [-1, 1] and their captions."""
     prompts = []
     for index in range(count):
-        label = DIGITS[index % len(DIGITS)]
+        label = DIGIT_NAMES[index % len(DIGIT_NAMES)]
         address = address_seed(seed, "training drawing", index)
         prompts.append(Prompt(label, caption(label, numpy_rng(address, "caption")), 1.0, address))
     drawings = np.stack([sample.media for sample in Renderer().generate(prompts)])

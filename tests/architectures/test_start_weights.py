@@ -11,9 +11,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gptfl_bench.architectures.network import Network, models
+from gptfl_bench.architectures.weights import weights_sha256
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.models.network import Network, models
-from gptfl_bench.models.weights import weights_sha256
 
 CIFAR = (3, 32, 32)
 Tree = dict[str, Tensor]

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from gptfl_bench.models._norm import Norm, norm_layer
-from gptfl_bench.models.network import Network, models
+from gptfl_bench.architectures._norm import Norm, norm_layer
+from gptfl_bench.architectures.network import Network, models
 
 SOURCE = "Zhang et al., FedAudio, ICASSP 2023, arXiv 2210.15707"
 _STEPS = 4

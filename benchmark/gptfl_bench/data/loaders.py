@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.tasks.access import Access
-from gptfl_bench.tasks.task import Task, tasks
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task, tasks
 from gptfl_reports.records.typed import build
 
 WHERE_NOT_WHAT = frozenset({"path"})

@@ -14,10 +14,16 @@ import torch
 from torch import Tensor
 
 from gptfl_bench.core.registry import Registry
-from gptfl_bench.tasks.samples import Samples, Transform
+from gptfl_bench.data.samples import Samples, Transform
 
 Metric = Literal["accuracy", "macro_f1"]
 Modality = Literal["image", "speech", "sound"]
+
+
+def as_stored(media: np.ndarray) -> Tensor:
+    """Return a generator's images (N, H, W, channels) as (N, channels, H, W), audio as it is."""
+    made = torch.from_numpy(media)
+    return made.permute(0, 3, 1, 2).contiguous() if made.ndim == 4 else made
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class Task:
         modality: What a sample is, which a generator must be able to make.
         metric: What the leaderboard ranks by.
         from_media: Generator output to stored samples: uint8 images (N, H, W, channels) or float
-            audio (N, time) in, the form of ``train.x`` out.
+            audio (N, time) in, the form of ``train.x`` out; by default images become (N, channels,
+            H, W) and audio stays as it is.
         groups: Group id of each training sample, (N,), for the natural partition; None if the
             data have none.
         synthetic_transform: Transform of synthetic samples; None for the training samples' own.
@@ -46,7 +53,7 @@ class Task:
     train: Samples
     test: Samples
     label_names: tuple[str, ...]
-    from_media: Callable[[np.ndarray], Tensor]
+    from_media: Callable[[np.ndarray], Tensor] = as_stored
     modality: Modality = "image"
     metric: Metric = "accuracy"
     groups: tuple[str, ...] | None = None
@@ -86,4 +93,4 @@ class Task:
 tasks: Registry[Callable[..., Task]] = Registry(
     "data set", "gptfl_datasets.tasks", "gptfl_bench.datasets"
 )
-"""Loaders by data set name; see :mod:`gptfl_bench.tasks.loaders` for how they are called."""
+"""Loaders by data set name; see :mod:`gptfl_bench.data.loaders` for how they are called."""

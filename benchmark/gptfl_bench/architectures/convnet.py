@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from gptfl_bench.models._norm import Norm, norm_layer
-from gptfl_bench.models._shape import image_channels
-from gptfl_bench.models.network import Network, models
+from gptfl_bench.architectures._norm import Norm, norm_layer
+from gptfl_bench.architectures._shape import image_channels
+from gptfl_bench.architectures.network import Network, models
 
 SOURCE = "Gidaris, Komodakis, CVPR 2018, arXiv 1804.09458; Pi et al., CVPR 2023, arXiv 2211.10878"
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from gptfl_bench.tasks.samples import Samples, Transform
+from gptfl_bench.data.samples import Samples, Transform
 
 
 @dataclass(frozen=True)

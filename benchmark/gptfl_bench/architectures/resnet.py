@@ -5,10 +5,10 @@ from typing import Literal, get_args
 
 from torch import nn
 
-from gptfl_bench.models._norm import Norm, norm_layer
-from gptfl_bench.models._shape import image_channels
-from gptfl_bench.models.network import Network, models
-from gptfl_bench.models.weights import load_encoder
+from gptfl_bench.architectures._norm import Norm, norm_layer
+from gptfl_bench.architectures._shape import image_channels
+from gptfl_bench.architectures.network import Network, models
+from gptfl_bench.architectures.weights import load_encoder
 
 Stem = Literal["imagenet", "small"]
 SOURCE = "He et al., CVPR 2016, arXiv 1512.03385"

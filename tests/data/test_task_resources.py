@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from gptfl_bench.architectures.network import models
 from gptfl_bench.cells.assemble import build_server
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import build_world
@@ -16,15 +17,14 @@ from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Silent
+from gptfl_bench.data.public import PublicSettings
+from gptfl_bench.data.samples import Samples
+from gptfl_bench.data.task import Task
 from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.cohort import Cohort
 from gptfl_bench.engine.method import Need
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.engine.server import Server
-from gptfl_bench.models.network import models
-from gptfl_bench.tasks.public import PublicSettings
-from gptfl_bench.tasks.samples import Samples
-from gptfl_bench.tasks.task import Task
 from gptfl_bench.training.distill import distill, outputs
 from gptfl_bench.training.fit import Plan, fit
 from gptfl_methods.fedavg import FedAvg

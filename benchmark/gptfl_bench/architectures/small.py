@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from gptfl_bench.models._norm import Norm, norm_layer
-from gptfl_bench.models._shape import image_channels
-from gptfl_bench.models.network import Network, models
+from gptfl_bench.architectures._norm import Norm, norm_layer
+from gptfl_bench.architectures._shape import image_channels
+from gptfl_bench.architectures.network import Network, models
 
 
 @models.register("linear", title="One linear layer on the flattened sample")

@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from gptfl_bench.models._norm import Norm, norm_layer
-from gptfl_bench.models._shape import image_channels
-from gptfl_bench.models.network import Network, models
-from gptfl_bench.models.weights import architecture, load_encoder
+from gptfl_bench.architectures._norm import Norm, norm_layer
+from gptfl_bench.architectures._shape import image_channels
+from gptfl_bench.architectures.network import Network, models
+from gptfl_bench.architectures.weights import architecture, load_encoder
 
 
 @models.register(

@@ -40,5 +40,7 @@ def has_features(network: nn.Module) -> bool:
 ModelFactory = Callable[..., nn.Module]
 """``factory(input_shape, num_classes, **settings) -> nn.Module``."""
 
-models: Registry[ModelFactory] = Registry("model", "gptfl_bench.models", "gptfl_bench.models")
+models: Registry[ModelFactory] = Registry(
+    "model", "gptfl_bench.architectures", "gptfl_bench.models"
+)
 """Network factories by name."""

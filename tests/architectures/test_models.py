@@ -9,9 +9,9 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptfl_bench.architectures.network import Network, has_features, models
 from gptfl_bench.core import groups as g
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.models.network import Network, has_features, models
 
 CIFAR, FLOWERS = (3, 32, 32), (3, 224, 224)
 SPEECH, SOUND = (101, 128), (501, 128)

@@ -1,0 +1,94 @@
+"""What commands share: words to values, options that several take, and exit codes."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gptfl_bench.core.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from gptfl_bench.data.access import Access
+    from gptfl_bench.runs.launchers import Launcher
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def names(text: str) -> list[str]:
+    """Return names that commas part."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def arrange_seeds(parser: argparse.ArgumentParser) -> None:
+    """Add the option of seeds."""
+    parser.add_argument(
+        "--seeds", default="0,1,2", metavar="S,..", help="seeds with commas (default: 0,1,2)"
+    )
+
+
+def seeds_of(options: argparse.Namespace) -> list[int]:
+    """Return the seeds.
+
+    Raises:
+        UsageError: If one is no whole number.
+    """
+    try:
+        return [int(seed) for seed in names(options.seeds)]
+    except ValueError as error:
+        raise UsageError(
+            f"--seeds {options.seeds!r} must be whole numbers with commas, such as 0,1,2."
+        ) from error
+
+
+def arrange_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add the option of where cells run."""
+    parser.add_argument("--launcher", default="basic", help="basic (default), joblib or submitit")
+
+
+def launcher_of(options: argparse.Namespace) -> "Launcher":
+    """Return where cells run.
+
+    Raises:
+        UsageError: If there is no such launcher.
+    """
+    from gptfl_bench.runs.launchers import LAUNCHERS
+
+    for name in LAUNCHERS:
+        if name == options.launcher:
+            return name
+    raise unknown("launcher", options.launcher, LAUNCHERS)
+
+
+def arrange_access(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where data lie."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="folder in which data sets are looked for and into which they are downloaded "
+        "(default: $GPTFL_BENCH_DATA, else the user's data folder)",
+    )
+    parser.add_argument("--no-download", action="store_true", help="never download a data set")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="folder of prepared and synthetic data and pre-trained models that runs share "
+        "(default: $GPTFL_BENCH_CACHE, else the user's cache folder)",
+    )
+
+
+def access_of(options: argparse.Namespace) -> "Access":
+    """Return what those options say."""
+    from gptfl_bench.data import access
+
+    return access.Access(
+        options.data or access.default_data(),
+        options.cache or access.default_cache(),
+        download=not options.no_download,
+    )
+
+
+def command_line() -> str:
+    """Return the words of this command, for records."""
+    return " ".join(["gptfl-bench", *sys.argv[1:]])

@@ -1,0 +1,25 @@
+"""The command ``report``: tables, curves and a page from the records alone."""
+
+import argparse
+from pathlib import Path
+
+from gptfl_bench.commands.options import OK
+
+
+def arrange(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``report``."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="run folder")
+    parser.add_argument("--out", type=Path, metavar="DIR2", help="where to (default: DIR/report)")
+    parser.add_argument(
+        "--baseline", default="fedavg", metavar="M", help="compare with this (default: fedavg)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the report and print its files."""
+    from gptfl_reports.report import write_report
+
+    out = options.out or options.folder / "report"
+    for path in write_report(options.folder, out, options.baseline):
+        print(path)
+    return OK

@@ -1,0 +1,208 @@
+"""Print the shape of the house: rooms, floors, imports that run back up, and what is central.
+
+    python ci/house.py [CHECKOUT]          what the imports say, nothing is run
+    python ci/house.py --walk              follow one synthetic sample through the code on the path
+
+A room is a folder of modules. It stands on the floor above the highest room that it imports. Where
+two rooms import each other, the smaller number of imports counts as running back up.
+"""
+
+import argparse
+import ast
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+PACKAGES = {
+    "gptfl_bench": "benchmark",
+    "gptfl_methods": "methods",
+    "gptfl_datasets": "datasets",
+    "gptfl_reports": "reports",
+}
+"""Our packages, and the folder of each."""
+
+
+def modules(root: Path) -> dict[str, str]:
+    """Return the source of each module of ours by its dotted name."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for path in sorted((root / folder / package).rglob("*.py")):
+            name = ".".join(path.relative_to(root / folder).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path.read_text(encoding="utf-8")
+    return found
+
+
+def imports(text: str, known: Mapping[str, str], *, everywhere: bool = True) -> Iterator[str]:
+    """Yield the modules of ours that a source imports.
+
+    Args:
+        text: The source.
+        known: All modules of ours.
+        everywhere: Whether imports inside functions and for type checkers count, too.
+    """
+    yield from _imports(ast.parse(text), known, everywhere)
+
+
+def _imports(tree: ast.AST, known: Mapping[str, str], everywhere: bool) -> Iterator[str]:
+    for node in ast.iter_child_nodes(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            # "from package import module" names a module, "from module import name" its parent.
+            names = [
+                full if (full := f"{base}.{alias.name}") in known else base for alias in node.names
+            ]
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            if everywhere:
+                yield from _imports(node, known, everywhere)
+        elif everywhere or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _imports(node, known, everywhere)
+        yield from (name for name in names if name.partition(".")[0] in PACKAGES)
+
+
+def room(module: str, known: Mapping[str, str]) -> str:
+    """Return the folder a module lies in, as a dotted name; a package is its own room."""
+    is_package = any(name.startswith(f"{module}.") for name in known)
+    return module if is_package else module.rpartition(".")[0]
+
+
+def arrows(known: Mapping[str, str]) -> Counter[tuple[str, str]]:
+    """Return how many imports lead from one room to another."""
+    return Counter(
+        (here, there)
+        for module, text in known.items()
+        for target in imports(text, known)
+        for here, there in [(room(module, known), room(target, known))]
+        if here != there
+    )
+
+
+def back_up(counted: Mapping[tuple[str, str], int]) -> int:
+    """Return how many imports run back up, the fewer of each pair of rooms."""
+    return sum(
+        min(number, counted[there, here])
+        for (here, there), number in counted.items()
+        if here < there and (there, here) in counted
+    )
+
+
+def circle(known: Mapping[str, str]) -> list[str]:
+    """Return modules that import one another in a circle when they are loaded; empty if none."""
+    targets = {
+        name: sorted({*imports(text, known, everywhere=False)} & known.keys() - {name})
+        for name, text in known.items()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module not in done:
+            for target in targets[module]:
+                if found := visit(target, (*path, module)):
+                    return found
+            done.add(module)
+        return []
+
+    return next((found for name in targets if (found := visit(name, ()))), [])
+
+
+def floors(counted: Mapping[tuple[str, str], int]) -> int:
+    """Return the number of floors; rooms that import each other share one."""
+    below: dict[str, set[str]] = {}
+    for here, there in counted:
+        mutual = counted.get((there, here), 0)
+        if not mutual or counted[here, there] > mutual:
+            below.setdefault(here, set()).add(there)
+
+    def height(name: str, path: tuple[str, ...] = ()) -> int:
+        under = [part for part in below.get(name, ()) if part not in path]
+        return 1 + max((height(part, (*path, name)) for part in under), default=0)
+
+    return max(map(height, below), default=1)
+
+
+def server_fields(known: Mapping[str, str]) -> int:
+    """Return how many fields the engine's ``Server`` has."""
+    for name, text in known.items():
+        if name in ("gptfl_bench.server", "gptfl_bench.engine.server"):
+            for node in ast.parse(text).body:
+                if isinstance(node, ast.ClassDef) and node.name == "Server":
+                    return sum(isinstance(part, ast.AnnAssign) for part in node.body)
+    return 0
+
+
+def walk() -> str:
+    """Return how many modules a synthetic sample enters in GPT-FL's preparation.
+
+    Counts the files of ours in which a function is called between the beginning and the end of
+    ``GptFl.prepare``, and how often a call enters the file of ``Server`` from another one to bring
+    labels, samples or weights; handing over a resource is no such call.
+    """
+    import gptfl_bench
+    from gptfl_methods.gptfl import GptFl
+
+    entered: Counter[str] = Counter()
+    prepare = GptFl.prepare
+    bringing = ("discover_labels", "synthetic", "pretrain")
+
+    def note(frame: object, event: str, _: object) -> None:
+        code = getattr(frame, "f_code")  # noqa: B009 - frames have no public type
+        if event == "call" and "gptfl_" in code.co_filename:
+            entered[code.co_filename] += 1
+            if code.co_filename.endswith("server.py") and code.co_name in bringing:
+                entered["server"] += 1
+
+    def watched(self: GptFl, server: object) -> object:
+        sys.setprofile(note)
+        try:
+            return prepare(self, server)  # type: ignore[arg-type]
+        finally:
+            sys.setprofile(None)
+
+    GptFl.prepare = watched  # type: ignore[method-assign, assignment]
+    with tempfile.TemporaryDirectory() as scratch:
+        gptfl_bench.run(
+            "gptfl",
+            seeds=[0],
+            preset="quick",
+            rounds=0,
+            out=Path(scratch) / "out",
+            cache=Path(scratch) / "cache",
+            synthetic={"generator": "renderer", "multiplier": 0.05},
+            quality={"samples": 0},
+        )
+    met = entered.pop("server", 0)
+    return f"a synthetic sample enters {len(entered)} modules and meets Server {met} times"
+
+
+def main() -> int:
+    """Print the figures of a checkout."""
+    parser = argparse.ArgumentParser(description="The shape of the house.")
+    parser.add_argument("checkout", nargs="?", type=Path, default=Path(__file__).parents[1])
+    parser.add_argument("--walk", action="store_true", help="follow a synthetic sample")
+    options = parser.parse_args()
+    if options.walk:
+        print(walk())
+        return 0
+    known = modules(options.checkout)
+    counted = arrows(known)
+    held = Counter(room(name, known) for name in known if room(name, known) != name)
+    fullest, most = held.most_common(1)[0]
+    found = circle(known)
+    longest = max(known, key=lambda name: len(known[name].splitlines()))
+    print(f"modules: {sum(held.values())} in {len(held)} rooms, at most {most} ({fullest})")
+    print(f"floors: {floors(counted)}")
+    print(f"imports between rooms: {sum(counted.values())}, back up: {back_up(counted)}")
+    print(f"circles: {' -> '.join(found) or 'none'}")
+    print(f"fields of Server: {server_fields(known)}")
+    print(f"longest file: {longest}, {len(known[longest].splitlines())} lines")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Outlines of digits from free fonts, which the embedded generators draw from."""

@@ -1,0 +1,323 @@
+"""Which room may know which: arrows point down, and each rule fails when it is broken.
+
+The rules are functions of sources, so that a test can plant an import in them.
+"""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BENCH = (
+    "core",
+    "data architectures",
+    "training",
+    "engine",
+    "secure labels",
+    "synthesis",
+    "quality",
+    "cells",
+    "runs",
+    "explore",
+    "api testing commands",
+    "cli",
+    "__main__",
+)
+REPORTS = (
+    "records",
+    "numbers drawing",
+    "tables targets",
+    "figures exports",
+    "page",
+    "report",
+    "notebook",
+)
+DATASETS = (
+    "files glyphs",
+    "backends preprocess",
+    "tasks partitions",
+    "prompts generators",
+    "generators._digits",
+)
+FLOORS = {"gptfl_bench": BENCH, "gptfl_reports": REPORTS, "gptfl_datasets": DATASETS}
+"""Rooms of each package, from the ground up; those on one floor don't know each other."""
+
+DOORS = ("api", "commands", "explore", "testing")
+METHODS_MAY = ("core", "data", "training", "engine", "architectures.network")
+DATASETS_MAY = ("core", "data", "synthesis.generator", "synthesis.costs")
+MOST = 12
+"""Modules in a folder."""
+
+Sources = Mapping[str, str]
+
+
+def _house() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("house", ROOT / "ci" / "house.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+house = _house()
+OURS: Sources = house.modules(ROOT)
+
+
+def _within(name: str, places: tuple[str, ...], package: str) -> bool:
+    return any(name == f"{package}.{p}" or name.startswith(f"{package}.{p}.") for p in places)
+
+
+def _floor(module: str) -> tuple[int, str] | None:
+    """Return floor and room of a module; None for a package's own ``__init__``."""
+    package, _, rest = module.partition(".")
+    rooms = [(n, room) for n, floor in enumerate(FLOORS[package]) for room in floor.split()]
+    fitting = [(n, room) for n, room in rooms if f"{rest}.".startswith(f"{room}.")]
+    return max(fitting, key=lambda place: len(place[1]), default=None)
+
+
+def _arrows(sources: Sources) -> Iterator[tuple[str, str]]:
+    for module, text in sources.items():
+        yield from ((module, target) for target in house.imports(text, sources))
+
+
+def arrows_point_down(sources: Sources) -> list[str]:
+    """A room imports itself and rooms on lower floors."""
+    faults = []
+    for module, target in _arrows(sources):
+        package = module.partition(".")[0]
+        if package in FLOORS and target.partition(".")[0] == package:
+            here, there = _floor(module), _floor(target)
+            if here and not there:
+                faults.append(f"{module} imports the package's front, {target}")
+            elif here and there and here[1] != there[1] and here[0] <= there[0]:
+                faults.append(f"{module} imports {target}")
+    return faults
+
+
+def every_module_has_a_floor(sources: Sources) -> list[str]:
+    """A new room is put on a floor."""
+    return [
+        module
+        for module in sources
+        if module.partition(".")[0] in FLOORS
+        and "." in module
+        and _floor(module) is None
+        # Presets and what comes with them hold no code.
+        and module != "gptfl_bench.conf"
+    ]
+
+
+def packages_know_few(sources: Sources) -> list[str]:
+    """Methods and data sets know the engine, the engine knows records, reports know nobody."""
+
+    def allowed(module: str, target: str) -> bool:
+        here, there = module.partition(".")[0], target.partition(".")[0]
+        if here == there or module == "gptfl_bench":
+            return True
+        if here == "gptfl_bench":
+            door = _within(module, DOORS, here)
+            return there == "gptfl_reports" and (door or target.startswith("gptfl_reports.records"))
+        if here == "gptfl_methods":
+            may = (*METHODS_MAY, "synthesis") if module == "gptfl_methods.gptfl" else METHODS_MAY
+            return there == "gptfl_bench" and _within(target, may, there)
+        if here == "gptfl_datasets":
+            if target == "gptfl_reports.records.files":
+                return True
+            return there == "gptfl_bench" and _within(target, DATASETS_MAY, there)
+        return False
+
+    return [f"{a} imports {b}" for a, b in _arrows(sources) if not allowed(a, b)]
+
+
+def folders_are_small(sources: Sources) -> list[str]:
+    """A folder holds at most twelve modules."""
+    rooms = [house.room(module, sources) for module in sources]
+    held = {
+        room: sum(house.room(m, sources) == room and m != room for m in sources)
+        for room in set(rooms)
+    }
+    return [f"{room}: {count}" for room, count in held.items() if count > MOST]
+
+
+def fronts_say_one_thing(sources: Sources) -> list[str]:
+    """The ``__init__`` of a room is one docstring; only a package's own gives out names."""
+    rooms = {m for m in sources if "." in m and any(n.startswith(f"{m}.") for n in sources)}
+    return [room for room in rooms if len(ast.parse(sources[room]).body) != 1]
+
+
+def nobody_is_named_by_a_file(sources: Sources) -> list[str]:
+    """No fingerprint depends on where its code lies or how it is written."""
+    return [
+        f"{module}: {node.name}"
+        for module, text in sources.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef)
+        and "fingerprint" in node.name
+        and any(isinstance(part, ast.Name) and part.id == "__file__" for part in ast.walk(node))
+    ]
+
+
+def engine_names_no_method(sources: Sources) -> list[str]:
+    """Below the commands, methods come from the registry; the paper's tables list them."""
+    from gptfl_bench.engine.method import methods
+
+    names = set(methods.names())
+    return [
+        f"{module} names {node.value!r}"
+        for module, text in sources.items()
+        if module.startswith("gptfl_bench.")
+        and not _within(module, DOORS, "gptfl_bench")
+        and module != "gptfl_bench.runs.reproductions"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
+
+
+def there_is_no_circle(sources: Sources) -> list[str]:
+    """No module is needed to load itself."""
+    found: list[str] = house.circle(sources)
+    return found
+
+
+PLANTED: dict[Callable[[Sources], list[str]], list[tuple[str, str]]] = {
+    arrows_point_down: [
+        ("gptfl_bench.engine.server", "from gptfl_bench.synthesis.synthesis import Synthesis"),
+        ("gptfl_bench.data.task", "from gptfl_bench.architectures.network import models"),
+        ("gptfl_bench.core.errors", "def f():\n    from gptfl_bench.runs import config"),
+        ("gptfl_bench.cells.rounds", "from gptfl_bench import run"),
+        ("gptfl_reports.numbers.spread", "from gptfl_reports.tables import units"),
+        ("gptfl_datasets.tasks.cifar", "from gptfl_datasets.generators.folder import Folder"),
+    ],
+    every_module_has_a_floor: [("gptfl_bench.attic.box", "")],
+    packages_know_few: [
+        ("gptfl_reports.tables.units", "import gptfl_bench.core.errors"),
+        ("gptfl_bench.cells.cell", "from gptfl_reports.tables import units"),
+        ("gptfl_methods.fedavg", "from gptfl_bench.cells.spec import CellSpec"),
+        ("gptfl_methods.moon", "from gptfl_bench.synthesis.synthesis import Synthesis"),
+        ("gptfl_datasets.tasks.cifar", "from gptfl_bench.engine.server import Server"),
+    ],
+    folders_are_small: [(f"gptfl_bench.engine.more_{n}", "") for n in range(MOST)],
+    fronts_say_one_thing: [("gptfl_bench.engine", "from gptfl_bench.engine import server")],
+    nobody_is_named_by_a_file: [
+        ("gptfl_datasets.prompts.grammar", "def fingerprint():\n    return open(__file__).read()")
+    ],
+    engine_names_no_method: [("gptfl_bench.runs.config", 'WRAPPER = "gptfl"')],
+    there_is_no_circle: [
+        ("gptfl_bench.core.errors", "from gptfl_bench.engine.method import methods")
+    ],
+}
+RULES = list(PLANTED)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_house_keeps(rule: Callable[[Sources], list[str]]) -> None:
+    assert rule(OURS) == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_a_planted_fault_is_found(rule: Callable[[Sources], list[str]]) -> None:
+    planted = PLANTED[rule]
+    together = rule is folders_are_small
+    for fault in [planted] if together else [[one] for one in planted]:
+        changed = dict(OURS)
+        for module, text in fault:
+            changed[module] = f"{changed.get(module, '')}\n{text}\n"
+        assert rule(changed), fault
+
+
+def _loaded(code: str) -> set[str]:
+    """Return the modules that are loaded after some code, in a process of its own."""
+    script = f"import sys\n{code}\nprint(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("registry", "others"),
+    [
+        ("gptfl_bench.data.task import tasks", ("generators", "prompts", "partitions")),
+        (
+            "gptfl_bench.data.partition import partitions",
+            ("generators", "prompts", "tasks.cifar", "tasks.digits"),
+        ),
+        (
+            "gptfl_bench.synthesis.generator import generators",
+            ("generators._digits.train", "prompts", "tasks.cifar", "partitions"),
+        ),
+        (
+            "gptfl_bench.synthesis.generator import prompt_writers",
+            ("generators", "tasks.cifar", "partitions"),
+        ),
+    ],
+)
+def test_a_registry_loads_its_own_package_alone(registry: str, others: tuple[str, ...]) -> None:
+    name = registry.rpartition(" ")[2]
+    loaded = _loaded(f"from {registry}\n{name}.names()")
+    strangers = {m for m in loaded if _within(m, others, "gptfl_datasets")}
+    assert strangers == set()
+
+
+def test_what_reports_need_loads_without_torch() -> None:
+    names = [name for name in OURS if name.startswith("gptfl_reports.")]
+    loaded = _loaded(f"import {', '.join(names)}")
+    assert loaded.isdisjoint({"torch", "pandas", "matplotlib", "gptfl_bench"})
+
+
+def test_names_for_users_are_whole() -> None:
+    import gptfl_bench
+
+    assert gptfl_bench.__all__ == sorted(gptfl_bench.__all__)
+    assert all(getattr(gptfl_bench, name) is not None for name in gptfl_bench.__all__)
+    # Editors see what is given out, from the very places.
+    (block,) = (
+        node
+        for node in ast.parse(OURS["gptfl_bench"]).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+    seen = {
+        alias.asname or alias.name
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert seen | {"__version__"} == set(gptfl_bench.__all__)
+    rooms = {name.split(".")[1] for name in OURS if name.startswith("gptfl_bench.")}
+    # A room of the same name would take a name's place once it is loaded.
+    assert not rooms & set(gptfl_bench.__all__)
+
+
+def test_the_package_is_imported_at_once() -> None:
+    code = (
+        "import time\nstart = time.perf_counter()\nimport gptfl_bench\n"
+        "print(time.perf_counter() - start, 'torch' in sys.modules, 'pandas' in sys.modules)"
+    )
+    seconds = []
+    for _ in range(5):
+        run = subprocess.run(
+            [sys.executable, "-c", f"import sys\n{code}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        taken, torch, pandas = run.stdout.split()
+        assert (torch, pandas) == ("False", "False")
+        seconds.append(float(taken))
+    assert min(seconds) < 0.2
+
+
+def test_hugging_faces_datasets_is_not_shadowed_at_the_root() -> None:
+    # Without Hugging Face's package the folder imports as an empty namespace, which has no file.
+    code = "import datasets; print(datasets.__file__ or '')"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert not result.stdout.startswith(str(ROOT / "datasets"))
