@@ -31,7 +31,7 @@ from gptfl_reports.records.schema import (
     SCHEMA,
     Row,
     RunRecord,
-    describe_partition,
+    describe,
 )
 
 
@@ -88,7 +88,11 @@ class Cell:
             run_id=record["run_id"],
             method=record["method"],
             dataset=record["dataset"]["name"],
-            partition=describe_partition(record["partition"]),
+            partition=describe(
+                record["partition"]["recipe"],
+                record["partition"]["settings"],
+                fingerprint=record["partition"]["sha256"],
+            ),
             model=record["model"]["name"],
             seed=record["seed"],
             status=ending.status,
