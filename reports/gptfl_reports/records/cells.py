@@ -43,6 +43,15 @@ class Cell:
     record: RunRecord
     events: tuple[Event, ...]
 
+    def __repr__(self) -> str:
+        """Return id, status and last value in a line."""
+        words = [self.record["run_id"], self.ending.status]
+        if self.evaluations:
+            last = self.evaluations[-1]
+            rounds = f"{last.round} round{'' if last.round == 1 else 's'}"
+            words.append(f"{self.record['metric']} {self.value(last):.3f} after {rounds}")
+        return f"Cell({', '.join(words)})"
+
     @property
     def ending(self) -> CellEnded:
         """How the cell ended; running if it has not."""
