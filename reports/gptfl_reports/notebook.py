@@ -194,7 +194,7 @@ class Results:
         if ax is None:
             from matplotlib import pyplot
 
-            _, ax = pyplot.subplots()
+            _, ax = pyplot.subplots(layout="constrained")
         curves.draw(ax, drawn[0], curves.styles(drawn))
         ax.set_title(curves.heading(drawn[0], 80), loc="left", fontsize="small")
         ax.legend(frameon=False, fontsize="small")
