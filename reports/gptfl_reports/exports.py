@@ -3,12 +3,11 @@
 Everything is made from records, so a cell can be exported while others run, and again later.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from gptfl_reports.records.cells import Cell
+from gptfl_reports.records.cells import Cell, mean
 from gptfl_reports.records.errors import UsageError, unknown
 from gptfl_reports.records.events import (
     PretrainEpoch,
@@ -119,7 +118,7 @@ def model_card(cells: Sequence[Cell]) -> str:
                     dataset_args={"partition": members[0].row()["partition"]},
                     dataset_revision=record["dataset"]["sha256"],
                     metric_type=metric,
-                    metric_value=math.fsum(values) / len(values),
+                    metric_value=mean(values),
                     metric_name=f"{'macro F1' if metric == 'f1' else metric} of {method}, {seeds}",
                     metric_args={"average": "macro"} if metric == "f1" else None,
                 )

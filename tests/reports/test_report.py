@@ -309,7 +309,7 @@ def test_results_table_has_one_short_line_a_cell_and_every_sentence(
     make_cell("gptfl+a_method_with_a_very_long_name_indeed", 123456, (0.1, 0.95), down=10**12)
     make_cell("fedavg", 0, (0.1, 0.5), status="diverged", reason="the loss was not finite.")
     make_cell("dsfl", 1, (), status="running", rounds=1)
-    text = rows_table([cell.row() for cell in read_cells(run_folder)])
+    text = rows_table(read_cells(run_folder))
     assert max(map(len, text.splitlines())) <= 120
     assert "fedavg seed 0: not converged: the loss was not finite." in text
     assert sum(line.startswith(("gptfl+", "dsfl", "fedavg  ")) for line in text.splitlines()) == 3

@@ -20,7 +20,7 @@ MakeCell = Callable[..., Path]
 def shown(run_folder: Path, width: int) -> str:
     out = io.StringIO()
     console = Console(width=width, file=out)
-    console.print(colourful([cell.row() for cell in read_cells(run_folder)]))
+    console.print(colourful(read_cells(run_folder)))
     return out.getvalue()
 
 

@@ -42,9 +42,9 @@ def run(options: argparse.Namespace) -> int:
     elif options.format == "csv":
         print(rows_csv(rows), end="")
     elif sys.stdout.isatty():
-        show(rows)
+        show(cells)
     else:
-        print(rows_table(rows), end="")
+        print(rows_table(cells), end="")
     return 0
 
 
@@ -57,8 +57,8 @@ def _watch(folder: Path) -> None:
 
     with Live(refresh_per_second=1 / _EVERY) as live:
         while True:
-            rows = [cell.row() for cell in read_cells(folder)]
-            live.update(colourful(rows), refresh=True)
-            if all(row["status"] != "running" for row in rows):
+            cells = read_cells(folder)
+            live.update(colourful(cells), refresh=True)
+            if all(cell.ending.status != "running" for cell in cells):
                 return
             time.sleep(_EVERY)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptfl_bench.core.registry import Registry
+from gptfl_reports.records.schema import describe
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ class Partition:
 
     def describe(self) -> str:
         """Return recipe, settings and fingerprint in a line for tables."""
-        settings = ", ".join(f"{k}={v}" for k, v in sorted(self.settings.items()) if v is not None)
-        return f"{self.recipe}({settings}) {self.fingerprint[:12]}"
+        return describe(self.recipe, self.settings, fingerprint=self.fingerprint, seed=True)
 
     def counts(self, labels: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
         """Return how many samples of each class each client holds, (K, C), int64.

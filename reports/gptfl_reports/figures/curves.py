@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _PANEL = (7.2, 4.4)
 """Width and height of a panel in inches."""
-_TITLE_WIDTH = 104
 _GAP = 0.045
 """Least distance of two labels, as a share of a panel's height."""
 
@@ -117,16 +116,16 @@ def _figure(drawn: Sequence[Panel], style: Mapping[str, Style]) -> "Figure":
     for place, panel in enumerate(drawn):
         bottom = (len(drawn) - 1 - place + 0.13) / len(drawn)
         axis = figure.add_axes((0.075, bottom, 0.665, 0.68 / len(drawn)))
-        _draw(axis, panel, style)
+        draw(axis, panel, style)
+        axis.set_title(heading(panel), loc="left", x=-0.08, fontsize=8.5)
+        _label(axis, panel, style)
     return figure
 
 
-def _draw(axis: "Axes", panel: Panel, style: Mapping[str, Style]) -> None:
+def draw(axis: "Axes", panel: Panel, style: Mapping[str, Style]) -> None:
+    """Draw a task's curves and bands on axes, which they scale and name."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    highest = max(v.mean + (v.sd or 0.0) for curve in panel.curves for v in curve.values)
-    top = min(1.0, max(0.1, ceil(10 * highest - 1e-9) / 10))
-    end = max(curve.rounds[-1] for curve in panel.curves)
     for curve in panel.curves:
         color, dash = style[curve.label]
         means = [value.mean for value in curve.values]
@@ -138,32 +137,50 @@ def _draw(axis: "Axes", panel: Panel, style: Mapping[str, Style]) -> None:
             linewidth=1.6,
             marker="o" if len(means) == 1 else None,
             markersize=4,
+            label=curve.label,
         )
         if any(value.sd is not None for value in curve.values):
             low = [v.mean - (v.sd or 0.0) for v in curve.values]
             high = [v.mean + (v.sd or 0.0) for v in curve.values]
             axis.fill_between(curve.rounds, low, high, color=color, alpha=0.14, linewidth=0)
-    axis.set_xlim(0, max(end, 1))
-    axis.set_ylim(0, top)
+    axis.set_xlim(0, _end(panel))
+    axis.set_ylim(0, _top(panel))
     axis.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(axis="y", alpha=0.15, linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
     axis.set_xlabel("round")
+
+
+def heading(panel: Panel, width: int = 104) -> str:
+    """Return what stands above a panel: the warning, the task, and what is drawn.
+
+    Args:
+        panel: What is drawn.
+        width: Characters in a line.
+    """
     subtitle = f"{panel.task.metric}, mean and ±1 sample standard deviation"
-    title = [panel.task.stamp, *wrap(panel.task.title, _TITLE_WIDTH), subtitle]
-    axis.set_title("\n".join(line for line in title if line), loc="left", x=-0.08, fontsize=8.5)
-    _label(axis, panel, style, top, end)
+    title = [panel.task.stamp, *wrap(panel.task.title, width), subtitle]
+    return "\n".join(line for line in title if line)
 
 
-def _label(axis: "Axes", panel: Panel, style: Mapping[str, Style], top: float, end: int) -> None:
+def _end(panel: Panel) -> int:
+    return max(1, *(curve.rounds[-1] for curve in panel.curves))
+
+
+def _top(panel: Panel) -> float:
+    highest = max(v.mean + (v.sd or 0.0) for curve in panel.curves for v in curve.values)
+    return min(1.0, max(0.1, ceil(10 * highest - 1e-9) / 10))
+
+
+def _label(axis: "Axes", panel: Panel, style: Mapping[str, Style]) -> None:
     """Write each curve's name and last mean at its end."""
     ends = [
         End(
             f"{short(curve.label)} {100 * curve.values[-1].mean:.1f}",
-            curve.rounds[-1] / max(end, 1),
-            curve.values[-1].mean / top,
+            curve.rounds[-1] / _end(panel),
+            curve.values[-1].mean / _top(panel),
             style[curve.label],
         )
         for curve in panel.curves

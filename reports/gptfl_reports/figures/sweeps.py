@@ -17,6 +17,7 @@ from gptfl_reports.numbers.tasks import (
     data_title,
     differences,
     flat,
+    in_a_line,
     metric_words,
     plan_of,
     settings,
@@ -213,8 +214,9 @@ def _task_key(record: RunRecord, sweep: Sweep) -> str:
 def _title(cells: Sequence[Cell], sweep: Sweep) -> str:
     record = cells[0].record
     cohort = "," if sweep.setting == "cohort_size" else f" of {record['cohort_size']} of"
-    return (
-        f"{data_title([cell.record for cell in cells])} · {sharing(record)} · "
-        f"{record['model']['name']} · {record['rounds']} rounds{cohort} "
-        f"{record['num_clients']} clients"
+    return in_a_line(
+        record,
+        f"{record['rounds']} rounds{cohort} {record['num_clients']} clients",
+        data=data_title([cell.record for cell in cells]),
+        between=" · ",
     )

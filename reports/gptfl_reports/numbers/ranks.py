@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.intervals import chi_square_above, solve
+from gptfl_reports.records.cells import mean
 
 LEAST_TASKS = 5
 LEAST_METHODS = 3
@@ -82,8 +83,8 @@ def ranks(board: Leaderboard) -> Ranks:
     for method in methods:
         own = [task[method] for task in among if method in task]
         compared = [task[method] for task in within if method in task]
-        means.append(MeanRank(method, len(own), _mean(own), _mean(compared) if compared else None))
-    means.sort(key=lambda mean: (-mean.n, mean.rank, mean.method))
+        means.append(MeanRank(method, len(own), mean(own), mean(compared) if compared else None))
+    means.sort(key=lambda one: (-one.n, one.rank, one.method))
     return Ranks(len(values), tuple(means), friedman(within) if tested else None)
 
 
@@ -104,7 +105,7 @@ def friedman(tasks: Sequence[Mapping[str, float]]) -> RankTest:
     """
     n, k = len(tasks), len(tasks[0])
     middle = (k + 1) / 2
-    between = sum((_mean([task[m] for task in tasks]) - middle) ** 2 for m in tasks[0])
+    between = sum((mean([task[m] for task in tasks]) - middle) ** 2 for m in tasks[0])
     total = sum((rank - middle) ** 2 for task in tasks for rank in task.values())
     statistic = n * n * (k - 1) * between / total if total else 0.0
     critical = nemenyi_quantile(k) * math.sqrt(k * (k + 1) / (6 * n))
@@ -136,7 +137,3 @@ def _range_within(width: float, count: int) -> float:
 
 def _below(z: float) -> float:
     return math.erfc(-z / math.sqrt(2)) / 2
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)

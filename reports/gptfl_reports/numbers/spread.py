@@ -5,6 +5,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from gptfl_reports.records.cells import mean
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -30,11 +32,11 @@ class Spread:
         """
         if not values:
             raise ValueError("a mean needs at least one value")
-        mean = math.fsum(values) / len(values)
+        middle = mean(values)
         if len(values) == 1:
-            return cls(1, mean, None)
-        squares = math.fsum((value - mean) ** 2 for value in values)
-        return cls(len(values), mean, math.sqrt(squares / (len(values) - 1)))
+            return cls(1, middle, None)
+        squares = math.fsum((value - middle) ** 2 for value in values)
+        return cls(len(values), middle, math.sqrt(squares / (len(values) - 1)))
 
 
 def spread(values: Sequence[float]) -> Spread | None:

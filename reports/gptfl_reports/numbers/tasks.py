@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gptfl_reports.records.cells import Cell
-from gptfl_reports.records.schema import ABLATED, RunRecord
+from gptfl_reports.records.schema import ABLATED, RunRecord, describe
 
 QUICK = "QUICK RUN - not for comparison"
 """The stamp on everything made from quick cells."""
@@ -125,10 +125,27 @@ def fate(status: str, reason: str = "") -> str:
 
 def sharing(record: RunRecord) -> str:
     """Return the partition's recipe with its settings, the seed left out."""
-    partition = record["partition"]
-    settings = {k: v for k, v in partition["settings"].items() if v is not None and k != "seed"}
-    inside = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
-    return f"{partition['recipe']}({inside})"
+    return describe(record["partition"]["recipe"], record["partition"]["settings"])
+
+
+def budget(record: RunRecord) -> str:
+    """Return how many rounds of how many clients a task has, in words."""
+    return (
+        f"{record['rounds']} rounds of {record['cohort_size']} of {record['num_clients']} clients"
+    )
+
+
+def in_a_line(record: RunRecord, *more: str, data: str = "", between: str = ", ") -> str:
+    """Return a task in a line: its data, how clients share them, its model, and what else is given.
+
+    Args:
+        record: The record of a cell of the task.
+        more: Further parts.
+        data: What its data are called; the data set's name if empty.
+        between: What stands between two parts.
+    """
+    name = data or record["dataset"]["name"]
+    return between.join((name, sharing(record), record["model"]["name"], *more))
 
 
 def flat(settings: object, prefix: str = "") -> dict[str, str]:
@@ -183,11 +200,7 @@ def read_from(records: Iterable[RunRecord]) -> str:
 
 
 def _title(records: Sequence[RunRecord]) -> str:
-    record = records[0]
-    return (
-        f"{data_title(records)} · {sharing(record)} · {record['model']['name']} · "
-        f"{record['rounds']} rounds of {record['cohort_size']} of {record['num_clients']} clients"
-    )
+    return in_a_line(records[0], budget(records[0]), data=data_title(records), between=" · ")
 
 
 def _entrants(cells: Sequence[Cell]) -> tuple[Entrant, ...]:

@@ -31,7 +31,7 @@ from gptfl_reports.records.schema import (
     SCHEMA,
     Row,
     RunRecord,
-    describe_partition,
+    describe,
 )
 
 
@@ -44,13 +44,13 @@ class Cell:
     events: tuple[Event, ...]
 
     def __repr__(self) -> str:
-        """Return what it was, how it ended and what it came to, in a line."""
-        row = self.row()
-        text = f"Cell: {row['run_id']}, {row['status']}"
-        if row["value_last"] is None:
-            return text
-        rounds = "1 round" if row["rounds"] == 1 else f"{row['rounds']:,} rounds"
-        return f"{text}, {row['metric']} {100 * row['value_last']:.1f} % after {rounds}"
+        """Return id, status and last value in a line."""
+        words = [self.record["run_id"], self.ending.status]
+        if self.evaluations:
+            last = self.evaluations[-1]
+            rounds = f"{last.round} round{'' if last.round == 1 else 's'}"
+            words.append(f"{self.record['metric']} {self.value(last):.3f} after {rounds}")
+        return f"Cell({', '.join(words)})"
 
     @property
     def ending(self) -> CellEnded:
@@ -97,7 +97,11 @@ class Cell:
             run_id=record["run_id"],
             method=record["method"],
             dataset=record["dataset"]["name"],
-            partition=describe_partition(record["partition"]),
+            partition=describe(
+                record["partition"]["recipe"],
+                record["partition"]["settings"],
+                fingerprint=record["partition"]["sha256"],
+            ),
             model=record["model"]["name"],
             seed=record["seed"],
             status=ending.status,

@@ -1,5 +1,6 @@
 """The forms of a record and of a row, and words that both sides use."""
 
+from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 
 from gptfl_reports.records.events import Status
@@ -125,8 +126,21 @@ class RunRecord(TypedDict):
     command: str
 
 
-def describe_partition(partition: PartitionRecord) -> str:
-    """Return recipe, settings without the seed, and the fingerprint's first digits, in a line."""
-    settings = {k: v for k, v in partition["settings"].items() if v is not None and k != "seed"}
-    inside = ", ".join(f"{key}={value}" for key, value in sorted(settings.items()))
-    return f"{partition['recipe']}({inside}) {partition['sha256'][:12]}"
+def describe(
+    recipe: str,
+    settings: Mapping[str, str | int | float | None],
+    *,
+    fingerprint: str = "",
+    seed: bool = False,
+) -> str:
+    """Return a partition in a line: ``dirichlet(alpha=0.1, num_clients=20) 0123456789ab``.
+
+    Args:
+        recipe: How it was made, by name.
+        settings: The recipe's arguments; those that are None are left out.
+        fingerprint: Its SHA-256 as hex, of which 12 digits end the line; empty for none.
+        seed: Whether to name the seed.
+    """
+    told = {k: v for k, v in settings.items() if v is not None and (seed or k != "seed")}
+    inside = ", ".join(f"{key}={value}" for key, value in sorted(told.items()))
+    return f"{recipe}({inside})" + (f" {fingerprint[:12]}" if fingerprint else "")

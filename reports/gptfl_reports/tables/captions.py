@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gptfl_reports.numbers.tasks import TaskGroup, plan_of, read_from, sharing
+from gptfl_reports.numbers.tasks import TaskGroup, budget, plan_of, read_from, sharing
 
 
 def caption(task: TaskGroup) -> tuple[str, ...]:
@@ -18,8 +18,7 @@ def caption(task: TaskGroup) -> tuple[str, ...]:
         f"Partition: {sharing(record)}; SHA-256 {_fingerprints(task)}.",
         f"Model: {model['name']} with {model['parameters']:,} parameters and "
         f"{model['buffers']:,} buffer scalars.{_other_networks(task)}",
-        f"Budget: {record['rounds']} rounds of {record['cohort_size']} of "
-        f"{record['num_clients']} clients.{_plan(task)}",
+        f"Budget: {budget(record)}.{_plan(task)}",
         f"Preset: {record['preset']['name']}; rates from {_searches(task)}.",
         "Target: none." if target is None else f"Target: {100 * target:g} percent.",
     )

@@ -4,11 +4,12 @@ CSV holds exact numbers and fractions in [0, 1]; all other renderings percent an
 """
 
 from dataclasses import replace
+from html import escape
 
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
 from gptfl_reports.numbers.standings import Ranking, Standing
-from gptfl_reports.numbers.tasks import sharing
+from gptfl_reports.numbers.tasks import fate, sharing
 from gptfl_reports.records.schema import LAST_EVALUATIONS
 from gptfl_reports.tables import units
 from gptfl_reports.tables.captions import caption
@@ -19,6 +20,8 @@ _LATEX_COLUMNS = (
     "method seeds mean_last last best start last_accuracy versus down up once to_target status"
 )
 _TERMINAL_COLUMNS = "method seeds mean_last start last_accuracy versus down up to_target"
+_IN_A_LINE = 6
+"""Methods that a line names at most."""
 
 
 def leaderboard_tables(board: Leaderboard) -> tuple[Table, ...]:
@@ -62,6 +65,31 @@ def to_csv(board: Leaderboard) -> str:
     lines = [_csv_line(ranking, s, other) for ranking in board.rankings for s in ranking.standings]
     columns = list(lines[0]) if lines else []
     return csv_text(columns, [list(line.values()) for line in lines])
+
+
+def to_html(board: Leaderboard) -> str:
+    """Return method, finished cells and ranked value of all tasks as plain HTML tables."""
+    parts = []
+    for task, standings in ((ranking.task, ranking.standings) for ranking in board.rankings):
+        body = "".join(
+            f"<tr><th>{escape(s.entrant.label)}</th><td>{s.n}</td><td>{_short(s)}</td></tr>"
+            for s in standings
+        )
+        parts.append(
+            f"<table><caption>{escape(f'{task.stamp} {task.title}'.strip())}</caption>"
+            f"<tr><th>method</th><th>n</th><th>{escape(task.metric)}</th></tr>{body}</table>"
+        )
+    return "\n".join(parts)
+
+
+def to_line(ranking: Ranking) -> str:
+    """Return the first methods of a task with their values: ``gptfl 61.2 ± 2.8 (n=2)``."""
+    shown = [
+        f"{s.entrant.label} {_short(s)}" + (f" (n={s.n})" if s.n else "") for s in ranking.standings
+    ]
+    if len(shown) > _IN_A_LINE:
+        shown[_IN_A_LINE:] = [f"and {len(shown) - _IN_A_LINE} more"]
+    return ", ".join(shown)
 
 
 def _table(ranking: Ranking) -> Table:
@@ -126,6 +154,14 @@ def _entries(standing: Standing, base: str) -> dict[str, Entry]:
         "saw": Entry(saw),
         "status": Entry(s.entrant.status),
     }
+
+
+def _short(s: Standing) -> str:
+    """Return a row's value in percent with one decimal; what became of its cells without one."""
+    if s.mean_last is None:
+        return ", ".join(sorted({fate(cell.ending.status) for cell in s.entrant.cells}))
+    spread = "" if s.mean_last.sd is None else f" ± {100 * s.mean_last.sd:.1f}"
+    return f"{100 * s.mean_last.mean:.1f}{spread}"
 
 
 def _value(value: Spread | None) -> Entry:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from gptfl_reports.numbers.tasks import fate, metric_words
-from gptfl_reports.records.schema import Row
+from gptfl_reports.numbers.tasks import fate, in_a_line, metric_words
+from gptfl_reports.records.cells import Cell
+from gptfl_reports.records.schema import Row, RunRecord
 from gptfl_reports.tables import units
 from gptfl_reports.tables.table import csv_text
 
@@ -21,7 +22,7 @@ _HEADERS = (
 )
 
 
-def rows_table(rows: Sequence[Row]) -> str:
+def rows_table(cells: Sequence[Cell]) -> str:
     """Return a plain table of at most 120 characters a line, one row a cell, grouped by task.
 
     Values are in percent. Sentences of cells that did not finish stand below their table.
@@ -29,7 +30,7 @@ def rows_table(rows: Sequence[Row]) -> str:
     from tabulate import tabulate
 
     blocks: list[str] = []
-    for heading, members in _by_heading(rows).items():
+    for heading, members in _by_heading(cells).items():
         grid = tabulate(
             [_line(row) for row in members],
             headers=_HEADERS,
@@ -43,21 +44,21 @@ def rows_table(rows: Sequence[Row]) -> str:
     return "\n\n".join(blocks) + ("\n" if blocks else "no cells\n")
 
 
-def show(rows: Sequence[Row]) -> None:
+def show(cells: Sequence[Cell]) -> None:
     """Print the table in colours, as wide as the terminal is."""
     from rich.console import Console
 
-    Console().print(colourful(rows))
+    Console().print(colourful(cells))
 
 
-def colourful(rows: Sequence[Row]) -> "Group":
+def colourful(cells: Sequence[Cell]) -> "Group":
     """Return the table for a terminal in colours, one a task, with sentences below."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     parts: list[Table | Text] = []
-    for heading, members in _by_heading(rows).items():
+    for heading, members in _by_heading(cells).items():
         table = Table(
             title=Text(heading),
             title_justify="left",
@@ -73,9 +74,9 @@ def colourful(rows: Sequence[Row]) -> "Group":
             )
         for row in members:
             style = _STYLES.get(row["status"], "red")
-            cells = [Text(text) for text in _line(row)]
-            cells[2].stylize(style)
-            table.add_row(*cells)
+            texts = [Text(text) for text in _line(row)]
+            texts[2].stylize(style)
+            table.add_row(*texts)
         parts += [table, *(Text(sentence, style="dim") for sentence in _sentences(members))]
     return Group(*parts) if parts else Group(Text("no cells"))
 
@@ -86,10 +87,10 @@ def rows_csv(rows: Iterable[Row]) -> str:
     return csv_text(columns, [[dict(row)[column] for column in columns] for row in rows])
 
 
-def _by_heading(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def _by_heading(cells: Sequence[Cell]) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(_heading(row), []).append(row)
+    for cell in cells:
+        groups.setdefault(_heading(cell.record), []).append(cell.row())
     return groups
 
 
@@ -101,14 +102,13 @@ def _sentences(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _heading(row: Row) -> str:
-    # The partition's fingerprint differs by seed, which has its own column.
-    recipe = row["partition"].rpartition(" ")[0] or row["partition"]
-    target = "none" if row["target"] is None else f"{100 * row['target']:g} %"
-    return (
-        f"{row['dataset']}, {recipe}, {row['model']}, {row['cohort_size']} of "
-        f"{row['num_clients']} clients a round, {metric_words(row['metric'])} in percent, "
-        f"target {target}"
+def _heading(record: RunRecord) -> str:
+    target = "none" if record["target"] is None else f"{100 * record['target']:g} %"
+    return in_a_line(
+        record,
+        f"{record['cohort_size']} of {record['num_clients']} clients a round",
+        f"{metric_words(record['metric'])} in percent",
+        f"target {target}",
     )
 
 

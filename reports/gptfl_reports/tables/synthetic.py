@@ -5,9 +5,10 @@ All of it was measured by the run, for readers alone; it is read from the run fo
 
 import struct
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from gptfl_reports.numbers.tasks import QUICK, data_title
 from gptfl_reports.records.cells import Cell
@@ -15,7 +16,9 @@ from gptfl_reports.records.quality import (
     FOLDER,
     Feature,
     Looks,
+    Numbers,
     Quality,
+    Shares,
     clip_names,
     read_looks,
     strip_name,
@@ -88,36 +91,7 @@ def quality_table(described: Described) -> Table:
     """Return the measures, one a row, synthetic beside real."""
     one = described.looks.quality
     rows = [
-        (
-            "label agreement",
-            _percent(one.agreement.synthetic),
-            _percent(one.agreement.real),
-            "the judge on real test samples",
-        ),
-        (
-            "distance to real samples",
-            _number(one.distance.synthetic),
-            _number(one.distance.real),
-            "real test samples, the floor",
-        ),
-        (
-            "diversity within a class",
-            _number(one.diversity.synthetic),
-            _number(one.diversity.real),
-            "real training samples",
-        ),
-        (
-            "near-duplicates",
-            _percent(one.near_duplicates.synthetic),
-            _percent(one.near_duplicates.real),
-            "real training samples",
-        ),
-        (
-            "exact duplicates",
-            _percent(one.exact_duplicates.synthetic),
-            _percent(one.exact_duplicates.real),
-            "real training samples",
-        ),
+        (m.words, m.text(m.pair.synthetic), m.text(m.pair.real), m.beside) for m in _measures(one)
     ]
     columns = (
         Column("measure", "measure", "left"),
@@ -127,6 +101,29 @@ def quality_table(described: Described) -> Table:
     )
     shown = [tuple(map(Entry, row)) for row in rows if row[1] != units.NONE]
     return Table(described.title, columns, tuple(shown), _notes(one), described.stamp)
+
+
+class _Measure(NamedTuple):
+    """A measure of a data set: its name in CSV and in words, and what stands beside it."""
+
+    key: str
+    words: str
+    pair: Shares | Numbers
+    text: Callable[[float | None], str]
+    beside: str
+
+
+def _measures(one: Quality) -> tuple[_Measure, ...]:
+    train = "real training samples"
+    agreement, near, exact = one.agreement, one.near_duplicates, one.exact_duplicates
+    judge, floor = "the judge on real test samples", "real test samples, the floor"
+    return (
+        _Measure("label_agreement", "label agreement", agreement, _percent, judge),
+        _Measure("distance", "distance to real samples", one.distance, _number, floor),
+        _Measure("diversity", "diversity within a class", one.diversity, _number, train),
+        _Measure("near_duplicates", "near-duplicates", near, _percent, train),
+        _Measure("exact_duplicates", "exact duplicates", exact, _percent, train),
+    )
 
 
 def _notes(one: Quality) -> tuple[str, ...]:
@@ -251,14 +248,8 @@ def synthetic_csv(all_described: Iterable[Described]) -> str:
 
 
 def _values(one: Quality) -> Iterable[tuple[str, str, float | None, float | None]]:
-    for measure, pair in (
-        ("label_agreement", one.agreement),
-        ("distance", one.distance),
-        ("diversity", one.diversity),
-        ("near_duplicates", one.near_duplicates),
-        ("exact_duplicates", one.exact_duplicates),
-    ):
-        yield measure, "", pair.synthetic, pair.real
+    for measure in _measures(one):
+        yield measure.key, "", measure.pair.synthetic, measure.pair.real
     for own in one.classes:
         yield "label_agreement", own.name, own.agreement.synthetic, own.agreement.real
         yield "diversity", own.name, own.diversity.synthetic, own.diversity.real
