@@ -36,6 +36,27 @@ class OwnData:
     made_by: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class OwnOptions:
+    """Options of all data that are a folder of the user's own.
+
+    Attributes:
+        path: Folder or archive with a folder for each class, or with ``train`` and ``test``.
+        clients: Regular expression that finds a file's client group, such as its speaker, in its
+            path, for partition ``group``.
+        test_share: Share held out where there are no ``train`` and ``test``.
+    """
+
+    path: str | None = None
+    clients: str | None = None
+    test_share: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        if not 0 < self.test_share < 1:
+            raise ValueError(f"test_share={self.test_share} must be between 0 and 1")
+
+
 def own_tree(dataset: str, path: str | None) -> Tree:
     """Return the folder or archive a user names.
 

@@ -17,15 +17,13 @@ import numpy as np
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import numpy_rng
-from gptfl_bench.data.task import Modality
-from gptfl_bench.synthesis.generator import Prompt, Sample, generators
+from gptfl_bench.synthesis.generator import Prompt, generators
 from gptfl_datasets.generators.voices import (
+    SpeechGenerator,
     Wave,
     absent,
-    check_seconds,
     clip,
     fingerprint,
-    said,
     unspoken,
 )
 
@@ -86,22 +84,14 @@ class Speaker:
     needs="gptfl-bench[espeak]",
 )
 @dataclass(frozen=True)
-class Espeak:
+class Espeak(SpeechGenerator[str]):
     """Speaks English words, each with another voice.
 
     Attributes:
-        seconds: Length of a clip.
         VERSION: Names the rules here in cells' names; new whenever a clip changes.
     """
 
-    seconds: float = 1.0
-
     VERSION: ClassVar[str] = "3da7efeace73193566b0369d0508ed59c2e53cb6965d50efb66b2b7c53664261"
-    modalities: ClassVar[frozenset[Modality]] = frozenset({"speech"})
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        check_seconds(self.seconds)
 
     @property
     def fingerprint(self) -> str:
@@ -126,19 +116,6 @@ class Espeak:
         """
         names = sorted(path.name for path in (self._files[1] / _VARIANTS).iterdir())
         return [name for name in names if not name.lower().startswith(_EFFECTS + _UNSEEDED)]
-
-    def generate(self, prompts: Sequence[Prompt]) -> Iterator[Sample]:
-        """Yield one spoken label for each prompt, in order.
-
-        Raises:
-            UsageError: If the library is not installed or does not work, or a label can't be
-                spoken; raised before the first sample.
-        """
-        plain = Speaker("en-us", pitch=50, range=50, rate=175, seed=0)
-        for word in dict.fromkeys(map(said, prompts)):
-            if not self.speak(word, plain)[0].any():
-                raise unspoken("espeak", word)
-        return (Sample(self._sample(prompt), prompt) for prompt in prompts)
 
     def speaker(self, rng: np.random.Generator) -> Speaker:
         """Return a random speaker."""
@@ -194,9 +171,15 @@ class Espeak:
             raise absent("espeak", "espeakng-loader", error) from error
         return Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
 
-    def _sample(self, prompt: Prompt) -> Wave:
+    def _sounds(self, word: str) -> str:
+        plain = Speaker("en-us", pitch=50, range=50, rate=175, seed=0)
+        if not self.speak(word, plain)[0].any():
+            raise unspoken("espeak", word)
+        return word
+
+    def _speak(self, sounds: str, prompt: Prompt) -> Wave:
         rng = numpy_rng(prompt.seed, "espeak")
-        wave, rate = self.speak(said(prompt), self.speaker(rng))
+        wave, rate = self.speak(sounds, self.speaker(rng))
         return clip(wave, rate, self.seconds, rng)
 
 

@@ -6,7 +6,7 @@ changed, so one voice becomes men, women and children; a network trained on such
 recognises more real ones than after the unvaried voice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from gptfl_bench.core.randomness import numpy_rng
-from gptfl_bench.data.task import Modality
-from gptfl_bench.synthesis.generator import Prompt, Sample, generators
+from gptfl_bench.synthesis.generator import Prompt, generators
 from gptfl_datasets.generators.voices import (
+    SpeechGenerator,
     Wave,
     absent,
-    check_seconds,
     clip,
     fingerprint,
-    said,
     unspoken,
 )
 
@@ -78,24 +76,17 @@ class Speaker:
     needs="gptfl-bench[hibari]",
 )
 @dataclass(frozen=True)
-class Hibari:
+class Hibari(SpeechGenerator[str]):
     """Speaks English words, each with another speaker.
 
     Attributes:
         varied: Whether the voice is changed beyond its pace.
-        seconds: Length of a clip.
         VERSION: Names the rules here in cells' names; new whenever a clip changes.
     """
 
     varied: bool = True
-    seconds: float = 1.0
 
     VERSION: ClassVar[str] = "a331faba01b7e6c929516e5675234cd75568daa9a9a39caa2c1ff4e4c8056850"
-    modalities: ClassVar[frozenset[Modality]] = frozenset({"speech"})
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        check_seconds(self.seconds)
 
     @cached_property
     def engine(self) -> "Engine":
@@ -126,17 +117,7 @@ class Hibari:
             (self.varied, self.seconds),
         )
 
-    def generate(self, prompts: Sequence[Prompt]) -> Iterator[Sample]:
-        """Yield one spoken label for each prompt, in order.
-
-        Raises:
-            UsageError: If the engine is not installed or a label can't be spoken; raised before the
-                first sample.
-        """
-        words = {word: self._phonemes(word) for word in dict.fromkeys(map(said, prompts))}
-        return (Sample(self._speak(words[said(prompt)], prompt), prompt) for prompt in prompts)
-
-    def _phonemes(self, word: str) -> str:
+    def _sounds(self, word: str) -> str:
         phonemes = " ".join(self.engine.phonemize(word))
         if not any(map(str.isalpha, phonemes)):
             raise unspoken("hibari", word)

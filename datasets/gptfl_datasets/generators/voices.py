@@ -1,18 +1,24 @@
 """What the generators that speak share: what they say, and the clip it ends up in."""
 
 import hashlib
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.synthesis.generator import SAMPLE_RATE, Prompt
+from gptfl_bench.data.task import Modality
+from gptfl_bench.synthesis.generator import SAMPLE_RATE, Prompt, Sample
 
 Wave = NDArray[np.float32]
+Sounds = TypeVar("Sounds")
+"""What an engine is given to speak: a word, phonemes or their numbers."""
 
 VERSION = "9208fa873296ce953d0b3920dd61072318fee3ca964072a8ff7082ea97286987"
 """Names the rules of this file in cells' names; new whenever a clip changes."""
@@ -33,14 +39,48 @@ def said(prompt: Prompt) -> str:
     return " ".join(prompt.label.replace("_", " ").split())
 
 
-def check_seconds(seconds: float) -> None:
-    """Refuse a length of clips outside 0.1 to 60 seconds.
+@dataclass(frozen=True)
+class SpeechGenerator(ABC, Generic[Sounds]):
+    """A generator that speaks labels, each with another voice.
 
-    Raises:
-        ValueError: Naming the value.
+    Attributes:
+        seconds: Length of a clip.
     """
-    if not 0.1 <= seconds <= 60:
-        raise ValueError(f"seconds={seconds} must be from 0.1 to 60")
+
+    modalities: ClassVar[frozenset[Modality]] = frozenset({"speech"})
+
+    seconds: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse a length of clips outside 0.1 to 60 seconds.
+
+        Raises:
+            ValueError: Naming the value.
+        """
+        if not 0.1 <= self.seconds <= 60:
+            raise ValueError(f"seconds={self.seconds} must be from 0.1 to 60")
+
+    def generate(self, prompts: Sequence[Prompt]) -> Iterator[Sample]:
+        """Yield one spoken label for each prompt, in order.
+
+        Raises:
+            UsageError: If the engine is not installed, its voice can't be used, or a label can't be
+                spoken; raised before the first sample.
+        """
+        words = {word: self._sounds(word) for word in dict.fromkeys(map(said, prompts))}
+        return (Sample(self._speak(words[said(prompt)], prompt), prompt) for prompt in prompts)
+
+    @abstractmethod
+    def _sounds(self, word: str) -> Sounds:
+        """Return what the engine is to speak for a word.
+
+        Raises:
+            UsageError: If it can't speak it.
+        """
+
+    @abstractmethod
+    def _speak(self, sounds: Sounds, prompt: Prompt) -> Wave:
+        """Return a clip, (seconds x 16,000,), with the voice of a prompt."""
 
 
 def clip(wave: Wave, rate: int, seconds: float, rng: np.random.Generator) -> Wave:

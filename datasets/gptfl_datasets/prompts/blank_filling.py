@@ -10,7 +10,7 @@ import itertools
 import json
 import logging
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import address_seed
-from gptfl_bench.data.task import Modality
 from gptfl_bench.synthesis.generator import Plain
 from gptfl_datasets.backends.words import spoken
 from gptfl_datasets.prompts.from_files import spread
+from gptfl_datasets.prompts.writer import Asked, Writer
 
 RULES = "e6396c67a9b779fd5f0ed808ba49b752ef7777fcce3fd3c72d306b08a2bb577b"
 """Names the rules of this file in cells' names; new whenever they let other texts pass."""
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class BlankFiller(ABC):
+class BlankFiller(Writer):
     """Asks until there are enough usable answers.
 
     Attributes:
@@ -67,57 +67,42 @@ class BlankFiller(ABC):
         if not 1 <= self.longest <= 1000:
             raise ValueError(f"longest={self.longest} must be from 1 to 1000 words")
 
-    def write(
-        self,
-        label: str,
-        count: int,
-        *,
-        modality: Modality,
-        seed: int,
-        labels: Sequence[str] = (),
-    ) -> list[str]:
+    def texts(self, asked: Asked) -> list[str]:
         """Return ``count`` prompts; for speech the bare word, which no model is asked for.
-
-        Args:
-            label: The class name.
-            count: How many; more than there are usable answers repeat some.
-            modality: What is to be made from them.
-            seed: Determines, as far as the model lets it, the answers.
-            labels: All class names: an answer that names another one than its own is thrown away.
 
         Raises:
             UsageError: If the model can't be used or no answer is usable.
         """
-        name = spoken(label)
-        if modality == "speech":
-            return [name] * count
-        question = self.query.replace("{label}", name).replace("{medium}", modality)
+        name = spoken(asked.label)
+        if asked.modality == "speech":
+            return [name] * asked.count
+        question = self.query.replace("{label}", name).replace("{medium}", asked.modality)
         tally: Counter[str] = Counter()
         kept: dict[str, str] = {}
-        wanted = min(count, self.distinct)
+        wanted = min(asked.count, self.distinct)
         begun = self._answers(
-            question, address_seed(seed, "answers", label), lambda: wanted - len(kept)
+            question, address_seed(asked.seed, "answers", asked.label), lambda: wanted - len(kept)
         )
         with closing(begun) as answers:
             for answer in itertools.islice(answers, self.tries if wanted else 0):
                 text = first_line(answer)
-                fault = self.fault(text, name, kept, labels)
+                fault = self.fault(text, name, kept, asked.labels)
                 tally[fault or "kept"] += 1
                 if not fault:
                     kept[text.lower()] = text
                 if len(kept) == wanted:
                     break
-        self.tallies[label] = tally
+        self.tallies[asked.label] = tally
         counts = ", ".join(f"{fault} {number}" for fault, number in sorted(tally.items()))
         if len(kept) < wanted:
-            _log.warning("%d of %d prompts for %r (%s)", len(kept), wanted, label, counts)
+            _log.warning("%d of %d prompts for %r (%s)", len(kept), wanted, asked.label, counts)
         if wanted and not kept:
             raise UsageError(
                 f"the language model {self.model_name!r} gave no usable prompt for the label "
-                f"{label!r} in {self.tries} answers ({counts}); choose another model, or set "
+                f"{asked.label!r} in {self.tries} answers ({counts}); choose another model, or set "
                 "synthetic.prompts=grammar."
             )
-        return spread(list(kept.values()), count, label, seed)
+        return spread(list(kept.values()), asked.count, asked.label, asked.seed)
 
     def fault(
         self, text: str, name: str, kept: Mapping[str, str], labels: Sequence[str] = ()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import numpy_rng
-from gptfl_bench.data.task import Modality
 from gptfl_bench.synthesis.generator import prompt_writers
 from gptfl_datasets.backends.words import spoken
+from gptfl_datasets.prompts.writer import Asked, Writer
 
 _MOST = 64 << 20
 """Most bytes of a file."""
@@ -22,7 +22,7 @@ _LONGEST = 2_000
 
 @prompt_writers.register("list", title="Prompts from files", needs="prompts.list.path")
 @dataclass(frozen=True)
-class ListWriter:
+class ListWriter(Writer):
     """Hands out the prompts of files, each once in their order before any is drawn again.
 
     Attributes:
@@ -66,34 +66,19 @@ class ListWriter:
                 found.setdefault(_plain(label), []).append(text)
         return found
 
-    def write(
-        self,
-        label: str,
-        count: int,
-        *,
-        modality: Modality,
-        seed: int,
-        labels: Sequence[str] = (),
-    ) -> list[str]:
+    def texts(self, asked: Asked) -> list[str]:
         """Return ``count`` prompts of ``label``; a shorter list is the start of a longer one.
-
-        Args:
-            label: The class name.
-            count: How many.
-            modality: Of no effect.
-            seed: Determines which are repeated if there are too few.
-            labels: Of no effect.
 
         Raises:
             UsageError: If there are none for the label, or the files can't be read.
         """
-        texts = self.prompts.get(_plain(label), ())
+        texts = self.prompts.get(_plain(asked.label), ())
         if not texts:
             raise UsageError(
-                f"{self.path!r} has no prompts for the label {label!r}; add some, or set "
+                f"{self.path!r} has no prompts for the label {asked.label!r}; add some, or set "
                 "synthetic.prompts=grammar."
             )
-        return spread(texts, count, label, seed)
+        return spread(texts, asked.count, asked.label, asked.seed)
 
 
 def spread(texts: Sequence[str], count: int, label: str, seed: int) -> list[str]:

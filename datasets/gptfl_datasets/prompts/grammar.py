@@ -12,8 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from gptfl_bench.core.randomness import numpy_rng
-from gptfl_bench.data.task import Modality
 from gptfl_bench.synthesis.generator import prompt_writers
+from gptfl_datasets.prompts.writer import Asked, Writer
 from gptfl_datasets.tasks.handwritten import DIGIT_NAMES
 
 Blank = tuple[str, ...]
@@ -178,7 +178,7 @@ SOUNDS = Grammar(
 
 
 @prompt_writers.register("grammar", title="sentences filled from word lists", source="offline")
-class GrammarWriter:
+class GrammarWriter(Writer):
     """Fills the blanks around a label from word lists.
 
     Attributes:
@@ -192,36 +192,22 @@ class GrammarWriter:
         """The version of word lists and rules."""
         return self.VERSION
 
-    def write(
-        self,
-        label: str,
-        count: int,
-        *,
-        modality: Modality,
-        seed: int,
-        labels: Sequence[str] = (),
-    ) -> list[str]:
+    def texts(self, asked: Asked) -> list[str]:
         """Return ``count`` sentences that hold ``label``, its underscores turned into blanks.
 
         They are distinct as long as the grammar has enough; the first n of a longer list are the
         list of n. For speech each is the bare word, since a speaker would read out any other.
-
-        Args:
-            label: The class name.
-            count: How many.
-            modality: What is to be made from them.
-            seed: Determines the sentences together with ``label`` and ``modality``.
-            labels: Of no effect: the word lists name no class.
         """
-        name = label.replace("_", " ")
-        if modality == "speech":
-            return [name] * count
-        grammar = SOUNDS if modality == "sound" else WRITING if label in DIGIT_NAMES else PICTURES
-        rng = numpy_rng(seed, "prompts", modality, label)
+        name = asked.label.replace("_", " ")
+        if asked.modality == "speech":
+            return [name] * asked.count
+        pictures = WRITING if asked.label in DIGIT_NAMES else PICTURES
+        grammar = SOUNDS if asked.modality == "sound" else pictures
+        rng = numpy_rng(asked.seed, "prompts", asked.modality, asked.label)
         texts: list[str] = []
         seen: set[str] = set()
         repeats = 0
-        while len(texts) < count:
+        while len(texts) < asked.count:
             sentence = grammar.sentence(name, rng)
             repeats = repeats + 1 if sentence in seen else 0
             # After many repeats in a row the grammar is as good as used up.

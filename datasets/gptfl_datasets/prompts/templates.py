@@ -1,20 +1,20 @@
 """The fixed templates of GPT-FL's released code, for images, sounds and speech."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gptfl_bench.data.task import Modality
 from gptfl_bench.synthesis.generator import prompt_writers
 from gptfl_datasets.backends.words import article, spoken
+from gptfl_datasets.prompts.writer import Asked, Writer
 
 
 @prompt_writers.register(
     "templates", title="one fixed sentence a label", source="GPT-FL's released code"
 )
 @dataclass(frozen=True)
-class TemplateWriter:
+class TemplateWriter(Writer):
     """Puts a label into one sentence, the same for all samples of the class.
 
     Attributes:
@@ -37,31 +37,16 @@ class TemplateWriter:
         made = hashlib.sha256((self.VERSION + repr(self)).encode()).hexdigest()
         return self.FINGERPRINTS.get(self.subject, made)
 
-    def write(
-        self,
-        label: str,
-        count: int,
-        *,
-        modality: Modality,
-        seed: int,
-        labels: Sequence[str] = (),
-    ) -> list[str]:
+    def texts(self, asked: Asked) -> list[str]:
         """Return the sentence around ``label``, underscores turned into blanks, ``count`` times.
 
         For speech it is the bare word, since a speaker would read out any other.
-
-        Args:
-            label: The class name.
-            count: How many.
-            modality: What is to be made from them.
-            seed: Of no effect.
-            labels: Of no effect.
         """
-        name = spoken(label)
-        if modality == "speech":
-            return [name] * count
-        if modality == "sound":
-            return [f"a sound of {name}"] * count
+        name = spoken(asked.label)
+        if asked.modality == "speech":
+            return [name] * asked.count
+        if asked.modality == "sound":
+            return [f"a sound of {name}"] * asked.count
         if self.subject:
-            return [f"{article(self.subject)} {self.subject} photo of {name}"] * count
-        return [f"a photo of {article(name)} {name}"] * count
+            return [f"{article(self.subject)} {self.subject} photo of {name}"] * asked.count
+        return [f"a photo of {article(name)} {name}"] * asked.count

@@ -8,7 +8,7 @@ import numpy as np
 from gptfl_bench.data.access import Access
 from gptfl_bench.data.task import Task, tasks
 from gptfl_datasets.files.class_folders import SOUNDS
-from gptfl_datasets.files.own_data import own_data, own_tree
+from gptfl_datasets.files.own_data import OwnOptions, own_data, own_tree
 from gptfl_datasets.files.prepared import About, Workspace, prepare
 from gptfl_datasets.preprocess.audio_features import MEL_BINS, SAMPLE_RATE, AudioForm, frame_count
 from gptfl_datasets.preprocess.audio_pipeline import audio_pipeline
@@ -16,32 +16,24 @@ from gptfl_datasets.preprocess.clips import Clips
 
 
 @dataclass(frozen=True)
-class AudioFolderOptions:
+class AudioFolderOptions(OwnOptions):
     """What of a folder of sounds is read, and how.
 
     Attributes:
-        path: Folder or archive with a folder for each class, or with ``train`` and ``test``.
         seconds: Length clips are cut or padded to.
-        clients: Regular expression that finds a file's client group, such as its speaker, in its
-            path, for partition ``group``.
-        test_share: Share held out where there are no ``train`` and ``test``.
         kind: What the sounds are, which decides what generators can make.
         augmentation: ``paper``: none; ``masks``: shifts and masks over time and frequency.
     """
 
-    path: str | None = None
     seconds: float = 1.0
-    clients: str | None = None
-    test_share: float = 0.2
     kind: Literal["speech", "sound"] = "speech"
     augmentation: Literal["paper", "masks"] = "paper"
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
+        super().__post_init__()
         if not 0.1 <= self.seconds <= 60:
             raise ValueError(f"seconds={self.seconds} must be from 0.1 to 60")
-        if not 0 < self.test_share < 1:
-            raise ValueError(f"test_share={self.test_share} must be between 0 and 1")
 
 
 @tasks.register(

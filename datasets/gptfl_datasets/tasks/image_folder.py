@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gptfl_bench.data.access import Access
 from gptfl_bench.data.task import Task, tasks
 from gptfl_datasets.files.class_folders import IMAGES
-from gptfl_datasets.files.own_data import OwnData, own_data, own_tree
+from gptfl_datasets.files.own_data import OwnData, OwnOptions, own_data, own_tree
 from gptfl_datasets.files.pictures import decode, fitted
 from gptfl_datasets.files.prepared import About, Workspace, prepare
 from gptfl_datasets.preprocess.image_pipeline import folder_pipelines
@@ -17,30 +17,22 @@ from gptfl_datasets.preprocess.images import PictureForm
 
 
 @dataclass(frozen=True)
-class ImageFolderOptions:
+class ImageFolderOptions(OwnOptions):
     """What of a folder of images is read, and how.
 
     Attributes:
-        path: Folder or archive with a folder for each class, or with ``train`` and ``test``.
         size: Height and width of an image as it is stored and the network sees it.
-        clients: Regular expression that finds a file's client group in its path, for partition
-            ``group``.
-        test_share: Share held out where there are no ``train`` and ``test``.
         augmentation: ``paper``: random resized crop and flip; ``light``: crop and flip; ``none``.
     """
 
-    path: str | None = None
     size: int = 32
-    clients: str | None = None
-    test_share: float = 0.2
     augmentation: Literal["paper", "light", "none"] = "light"
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
+        super().__post_init__()
         if not 8 <= self.size <= 1024:
             raise ValueError(f"size={self.size} must be from 8 to 1024")
-        if not 0 < self.test_share < 1:
-            raise ValueError(f"test_share={self.test_share} must be between 0 and 1")
 
 
 @tasks.register(
