@@ -71,7 +71,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
     text = text.partition("\n## ")[0]
     code = "\n".join(blocks(text, "python"))
     (about / "entry_points.txt").write_text(as_pip_writes_it(*blocks(text, "toml")))
-    (folder / "site" / "my_package.py").write_text(re.sub(r"(?m)^@\w+\.register.*\n", "", code))
+    (folder / "site" / "my_package.py").write_text(re.sub(r"(?m)^@[\w.]+\.register.*\n", "", code))
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(COMMANDS)],
         cwd=folder,

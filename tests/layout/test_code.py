@@ -5,6 +5,7 @@ import doctest
 import importlib
 import io
 import tokenize
+import tomllib
 from itertools import combinations
 from pathlib import Path
 
@@ -117,6 +118,13 @@ def test_a_method_has_the_name_of_its_file() -> None:
         module = methods.get(name).__module__
         if module.startswith("gptfl_methods."):
             assert module == f"gptfl_methods.{name}"
+
+
+def test_defaults_that_ruff_takes_for_immutable_are() -> None:
+    ruff = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]
+    for name in ruff["lint"]["flake8-bugbear"]["extend-immutable-calls"]:
+        module, _, kind = name.rpartition(".")
+        assert getattr(importlib.import_module(module), kind).__dataclass_params__.frozen, name
 
 
 EXAMPLES = [path for path in FILES if ">>> " in path.read_text(encoding="utf-8")]
