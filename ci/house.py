@@ -9,10 +9,12 @@ two rooms import each other, the smaller number of imports counts as running bac
 
 import argparse
 import ast
+import io
 import sys
 import tempfile
+import tokenize
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 PACKAGES = {
@@ -90,22 +92,27 @@ def back_up(counted: Mapping[tuple[str, str], int]) -> int:
     )
 
 
-def circle(known: Mapping[str, str]) -> list[str]:
-    """Return modules that import one another in a circle when they are loaded; empty if none."""
-    targets = {
-        name: sorted({*imports(text, known, everywhere=False)} & known.keys() - {name})
-        for name, text in known.items()
-    }
+def circle(known: Mapping[str, str], place: Callable[[str], str] = str) -> list[str]:
+    """Return modules that import one another in a circle when they are loaded; empty if none.
+
+    Args:
+        known: All modules of ours.
+        place: Gives what stands for a module, such as its room, where its circles are looked for.
+    """
+    targets: dict[str, set[str]] = {}
+    for name, text in known.items():
+        named = {*imports(text, known, everywhere=False)} & known.keys()
+        targets.setdefault(place(name), set()).update(map(place, named))
     done: set[str] = set()
 
-    def visit(module: str, path: tuple[str, ...]) -> list[str]:
-        if module in path:
-            return [*path[path.index(module) :], module]
-        if module not in done:
-            for target in targets[module]:
-                if found := visit(target, (*path, module)):
+    def visit(name: str, path: tuple[str, ...]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name not in done:
+            for target in sorted(targets[name] - {name}):
+                if found := visit(target, (*path, name)):
                     return found
-            done.add(module)
+            done.add(name)
         return []
 
     return next((found for name in targets if (found := visit(name, ()))), [])
@@ -124,6 +131,25 @@ def floors(counted: Mapping[tuple[str, str], int]) -> int:
         return 1 + max((height(part, (*path, name)) for part in under), default=0)
 
     return max(map(height, below), default=1)
+
+
+def code_lines(text: str) -> list[str]:
+    """Return a source's lines of code, stripped: no blanks, comments, docstrings or imports."""
+    left_out: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        text_alone = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        is_import = isinstance(node, ast.Import | ast.ImportFrom)
+        if isinstance(node, ast.stmt) and (text_alone or is_import):
+            left_out |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT and lines[token.start[0] - 1].strip().startswith("#"):
+            left_out.add(token.start[0])
+    return [
+        line.strip()
+        for number, line in enumerate(lines, 1)
+        if number not in left_out and line.strip()
+    ]
 
 
 def server_fields(known: Mapping[str, str]) -> int:
@@ -193,14 +219,19 @@ def main() -> int:
     counted = arrows(known)
     held = Counter(room(name, known) for name in known if room(name, known) != name)
     fullest, most = held.most_common(1)[0]
-    found = circle(known)
-    longest = max(known, key=lambda name: len(known[name].splitlines()))
+    lengths = {name: len(text.splitlines()) for name, text in known.items()}
+    methods = [name for name in known if name.rpartition(".")[0] == "gptfl_methods"]
     print(f"modules: {sum(held.values())} in {len(held)} rooms, at most {most} ({fullest})")
     print(f"floors: {floors(counted)}")
     print(f"imports between rooms: {sum(counted.values())}, back up: {back_up(counted)}")
-    print(f"circles: {' -> '.join(found) or 'none'}")
+    print(f"circle of modules: {' -> '.join(circle(known)) or 'none'}")
+    rooms = circle(known, lambda name: room(name, known))
+    print(f"circle of rooms: {' -> '.join(rooms) or 'none'}")
     print(f"fields of Server: {server_fields(known)}")
-    print(f"longest file: {longest}, {len(known[longest].splitlines())} lines")
+    print(f"lines of code of FedProx: {len(code_lines(known['gptfl_methods.fedprox']))}")
+    for what, names in (("method", methods), ("file", [*known])):
+        longest = max(names, key=lambda name: lengths[name])
+        print(f"longest {what}: {longest}, {lengths[longest]} lines")
     return 0
 
 

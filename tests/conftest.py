@@ -255,13 +255,14 @@ def _script(name: str) -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    # unpack_packs imports its neighbour by name.
+    # unpack_packs imports its neighbour by name, and tests import house.
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
 _script("published_layouts")
+_script("house")
 
 
 @pytest.fixture(scope="session")

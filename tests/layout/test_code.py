@@ -3,12 +3,11 @@
 import ast
 import doctest
 import importlib
-import io
-import tokenize
 import tomllib
 from itertools import combinations
 from pathlib import Path
 
+import house
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -16,7 +15,6 @@ FOLDERS = ("benchmark", "methods", "datasets", "reports")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 METHODS = sorted((ROOT / "methods" / "gptfl_methods").glob("[!_]*.py"))
 LONGEST_FILE, LONGEST_METHOD = 400, 150
-IMPORTS = (ast.Import, ast.ImportFrom)
 COPY = 6
 """Lines of code in a row that count as a copy."""
 
@@ -41,25 +39,6 @@ def _name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def _code_lines(path: Path) -> list[str]:
-    """Return a file's lines of code, stripped: no blanks, comments, docstrings or imports."""
-    text = path.read_text(encoding="utf-8")
-    left_out: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
-        text_alone = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if isinstance(node, ast.stmt) and (text_alone or isinstance(node, IMPORTS)):
-            left_out |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    lines = text.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type == tokenize.COMMENT and lines[token.start[0] - 1].strip().startswith("#"):
-            left_out.add(token.start[0])
-    return [
-        line.strip()
-        for number, line in enumerate(lines, 1)
-        if number not in left_out and line.strip()
-    ]
-
-
 def copies(first: list[str], second: list[str]) -> list[str]:
     """Return the first line of each run of lines that both have."""
     runs = {tuple(second[start : start + COPY]) for start in range(len(second) - COPY + 1)}
@@ -74,7 +53,8 @@ def test_files_stay_short() -> None:
 
 
 def test_fedprox_is_fedavg_and_its_own_idea() -> None:
-    assert len(_code_lines(ROOT / "methods" / "gptfl_methods" / "fedprox.py")) < 40
+    fedprox = ROOT / "methods" / "gptfl_methods" / "fedprox.py"
+    assert len(house.code_lines(fedprox.read_text(encoding="utf-8"))) < 40
 
 
 def test_there_is_one_training_loop() -> None:
@@ -83,7 +63,7 @@ def test_there_is_one_training_loop() -> None:
 
 
 def test_methods_are_no_copies_of_each_other() -> None:
-    lines = {path.stem: _code_lines(path) for path in METHODS}
+    lines = {path.stem: house.code_lines(path.read_text(encoding="utf-8")) for path in METHODS}
     assert len(lines) > 1
     for (first, a), (second, b) in combinations(lines.items(), 2):
         assert not copies(a, b), f"{first} and {second}"
