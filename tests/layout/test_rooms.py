@@ -154,7 +154,10 @@ def nobody_is_named_by_a_file(sources: Sources) -> list[str]:
 
 
 def engine_names_no_method(sources: Sources) -> list[str]:
-    """Below the commands, methods come from the registry; the paper's tables list them."""
+    """Below the commands, methods come from the registry; the paper's tables list them.
+
+    A name counts in ``gptfl+X`` too, and does not in a docstring.
+    """
     from gptfl_bench.engine.method import methods
 
     names = set(methods.names())
@@ -164,8 +167,11 @@ def engine_names_no_method(sources: Sources) -> list[str]:
         if module.startswith("gptfl_bench.")
         and not _within(module, DOORS, "gptfl_bench")
         and module != "gptfl_bench.runs.reproductions"
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Constant) and node.value in names
+        for tree in [ast.parse(text)]
+        for silent in [{node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in silent
+        if names & set(node.value.split("+"))
     ]
 
 
@@ -197,7 +203,10 @@ PLANTED: dict[Callable[[Sources], list[str]], list[tuple[str, str]]] = {
     nobody_is_named_by_a_file: [
         ("gptfl_datasets.prompts.grammar", "def fingerprint():\n    return open(__file__).read()")
     ],
-    engine_names_no_method: [("gptfl_bench.runs.config", 'WRAPPER = "gptfl"')],
+    engine_names_no_method: [
+        ("gptfl_bench.runs.config", 'WRAPPER = "gptfl"'),
+        ("gptfl_bench.runs.config", "def warm(inner):\n    return f'gptfl+{inner}'"),
+    ],
     there_is_no_circle: [
         ("gptfl_bench.core.errors", "from gptfl_bench.engine.method import methods"),
         ("gptfl_methods.parts.consensus", "import gptfl_methods.dsfl"),
@@ -251,9 +260,13 @@ def _loaded(code: str) -> set[str]:
 )
 def test_a_registry_loads_its_own_package_alone(registry: str, others: tuple[str, ...]) -> None:
     name = registry.rpartition(" ")[2]
-    loaded = _loaded(f"from {registry}\n{name}.names()")
-    strangers = {m for m in loaded if _within(m, others, "gptfl_datasets")}
-    assert strangers == set()
+    code = f"from {registry}\n{name}.names()"
+
+    def strangers(code: str) -> set[str]:
+        return {m for m in _loaded(code) if _within(m, others, "gptfl_datasets")}
+
+    assert strangers(code) == set()
+    assert strangers(f"{code}\nimport gptfl_datasets.{others[0]}") != set()
 
 
 def test_what_reports_need_loads_without_torch() -> None:
