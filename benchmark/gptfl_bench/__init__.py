@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         generators,
         prompt_writers,
     )
-    from gptfl_bench.testing import check_method
+    from gptfl_bench.testing.checks import check_method
     from gptfl_bench.training.central import EarlyStop
     from gptfl_bench.training.fit import Plan
     from gptfl_reports.notebook import Results, read
@@ -61,7 +61,7 @@ _PLACES = {
     "gptfl_bench.data.partition": ("Partition", "partitions"),
     "gptfl_bench.data.samples": ("Samples",),
     "gptfl_bench.data.task": ("Task", "tasks"),
-    "gptfl_bench.testing": ("check_method",),
+    "gptfl_bench.testing.checks": ("check_method",),
     "gptfl_bench.training.central": ("EarlyStop",),
     "gptfl_bench.training.fit": ("Plan",),
     "gptfl_reports.notebook": ("Results", "read"),

@@ -214,7 +214,7 @@ METHOD = '''
 
 from dataclasses import dataclass
 
-from gptfl_bench import groups as g
+from gptfl_bench.core import groups as g
 from gptfl_methods.fedavg import FedAvg
 
 

@@ -84,3 +84,11 @@ def test_methods_that_give_the_same_numbers_count_as_what_they_were(name: str) -
 
 def test_no_method_counts_as_another() -> None:
     assert len(set(SAME_AS.values())) == len(SAME_AS)
+
+
+def test_a_class_of_no_module_has_no_hash() -> None:
+    namespace: dict[str, object] = {"__name__": "nowhere_to_be_found"}
+    exec("class Made: pass", namespace)  # noqa: S102 - what is tested
+    made = namespace["Made"]
+    assert isinstance(made, type)
+    assert source_sha256(made) == ""

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import gptfl_bench as gb
-from gptfl_bench import testing, trees
+from gptfl_bench import trees
+from gptfl_bench.testing import checks as testing
 from gptfl_methods import FedAvg
 from gptfl_methods.gptfl import GptFl
 

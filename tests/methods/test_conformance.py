@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import gptfl_bench
-from gptfl_bench import testing
 from gptfl_bench.cells.assemble import build_server
 from gptfl_bench.cells.rounds import Rounds
 from gptfl_bench.cells.world import build_world
@@ -25,6 +24,7 @@ from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.method import Method, Need, methods
 from gptfl_bench.engine.server import Server
 from gptfl_bench.runs import catalogue
+from gptfl_bench.testing import checks as testing
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.parts.matching import Matching
 

@@ -25,7 +25,8 @@ def source_sha256(kind: type, base: type = object) -> str:
         if part not in base.__mro__ and issubclass(part, base):
             try:
                 texts = _texts(part)
-            except (OSError, TypeError, SyntaxError):
+            except (KeyError, OSError, TypeError, SyntaxError):
+                # A notebook's cell, a class made by exec, or a module without a file.
                 return ""
             for text in texts:
                 digest.update(text.encode())

@@ -9,39 +9,28 @@ import dataclasses
 import pickle
 import random
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from gptfl_bench.cells.assemble import build_server
-from gptfl_bench.cells.cell import Context, run_cell
-from gptfl_bench.cells.checkpoint import Checkpoint
-from gptfl_bench.cells.rounds import CHECKPOINT
-from gptfl_bench.cells.settings import PartitionSettings, Settings
-from gptfl_bench.cells.spec import CellSpec
-from gptfl_bench.cells.world import build_world
-from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.groups import Groups
-from gptfl_bench.core.progress import Silent
-from gptfl_bench.data.samples import Samples
-from gptfl_bench.data.task import Task
 from gptfl_bench.engine.client import Client
-from gptfl_bench.engine.client_store import ClientStore
 from gptfl_bench.engine.method import Method, Need, methods
-from gptfl_bench.engine.server import Server
-from gptfl_bench.quality.judging import QualitySettings
 from gptfl_bench.runs import config
-from gptfl_bench.synthesis.source import SyntheticSettings
-
-SIZES = (3, 5, 8, 11, 14, 19)
-"""Samples of the tiny task's six clients."""
-
-Bits = dict[tuple[str, str], bytes]
+from gptfl_bench.testing.tiny import (
+    Bits,
+    Kill,
+    Killed,
+    aggregated,
+    bits_of,
+    callers_randomness,
+    global_states,
+    run,
+    server_in_round_1,
+)
 
 
 def check_method(method: str | Method | type[Method]) -> None:
@@ -92,12 +81,14 @@ def is_a_value(method: Method, folder: Path) -> str:
 
 def finishes(method: Method, folder: Path) -> str:
     """It runs to its end on a plain task."""
-    return _run(method, folder).fault
+    return run(method, folder).fault
 
 
 def repeats(method: Method, folder: Path) -> str:
     """The same cell gives the same events and tensors, bit for bit."""
-    first, second = (_run(method, folder / part) for part in ("a", "b"))
+    first, second = (run(method, folder / part) for part in ("a", "b"))
+    if first.fault:
+        return first.fault
     if first != second:
         return "two runs differ; draw randomness from client.rng and server.rng alone."
     return ""
@@ -106,14 +97,15 @@ def repeats(method: Method, folder: Path) -> str:
 def keeps_off_global_randomness(method: Method, folder: Path) -> str:
     """Neither do global generators matter to it, nor does it move them."""
     found = []
-    for number in (1, 2):
-        torch.manual_seed(number)
-        np.random.seed(number)  # noqa: NPY002 - what is checked
-        random.seed(number)
-        before = _global_states()
-        found.append(_run(method, folder / str(number)))
-        if _global_states() != before:
-            return "it moves a global generator; draw from client.rng and server.rng alone."
+    with callers_randomness():
+        for number in (1, 2):
+            torch.manual_seed(number)
+            np.random.seed(number)  # noqa: NPY002 - what is checked
+            random.seed(number)
+            before = global_states()
+            found.append(run(method, folder / str(number)))
+            if global_states() != before:
+                return "it moves a global generator; draw from client.rng and server.rng alone."
     if found[0] != found[1]:
         return "a global generator changes its numbers; draw from client.rng and server.rng alone."
     return ""
@@ -121,12 +113,16 @@ def keeps_off_global_randomness(method: Method, folder: Path) -> str:
 
 def resumes(method: Method, folder: Path) -> str:
     """Killed in round 2, it ends as if undisturbed."""
-    straight = _run(method, folder / "straight")
-    with suppress(KeyboardInterrupt):
-        _run(method, folder / "killed", progress=_Kill())
+    straight = run(method, folder / "straight")
+    try:
+        run(method, folder / "killed", progress=Kill())
+    except Killed:
+        pass
+    else:
+        return "it could not be killed in round 2, for no client was visited; visit the cohort."
     # A new process would not remember; here another cell in between must not matter.
-    _run(method, folder / "between")
-    if _run(method, folder / "killed") != straight:
+    run(method, folder / "between")
+    if run(method, folder / "killed") != straight:
         return (
             "killed in round 2 and resumed it ends otherwise; keep what it needs later in the "
             "state that it returns, or in client.state."
@@ -139,20 +135,22 @@ def keeps_clients_apart(method: Method, folder: Path) -> str:
     replies: dict[str, dict[int, Bits]] = {}
     states = {}
     for order in ([0, 2, 5], [5, 0, 2], [2], [5], [0]):
-        server, state = _server(method, folder)
+        server, state = server_in_round_1(method, folder)
         sent: dict[int, Bits] = {}
 
         def work(received: Groups, client: Client, sent: dict[int, Bits] = sent) -> Groups:
             reply = method.client_update(received, client)
-            sent[client.id] = _bits(reply)
+            sent[client.id] = bits_of(reply)
             return reply
 
         cohort = server.federation.exchange(
             1, order, partial(method.downlink, state), work, partial(method.once, state, server)
         )
         replies[str(order)] = sent
-        states[str(order)] = _bits(method.aggregate(state, cohort, server))
+        states[str(order)] = bits_of(aggregated(method, state, cohort, server))
     together = replies.pop("[0, 2, 5]")
+    if together[0] == together[2] or together[2] == together[5]:
+        return "clients with other samples send the same; train on client.data."
     for sent in replies.values():
         for client, reply in sent.items():
             if together[client] != reply:
@@ -167,8 +165,8 @@ def keeps_clients_apart(method: Method, folder: Path) -> str:
 
 def changes_nothing_it_was_given(method: Method, folder: Path) -> str:
     """The last state and the start weights stay as they are."""
-    server, state = _server(method, folder)
-    before, start = _bits(state), _bits(server.networks.start)
+    server, state = server_in_round_1(method, folder)
+    before, start = bits_of(state), bits_of(server.networks.start)
     cohort = server.federation.exchange(
         1,
         [0, 1],
@@ -176,8 +174,8 @@ def changes_nothing_it_was_given(method: Method, folder: Path) -> str:
         method.client_update,
         partial(method.once, state, server),
     )
-    following = method.aggregate(state, cohort, server)
-    if _bits(following).keys() != before.keys():
+    following = aggregated(method, state, cohort, server)
+    if bits_of(following).keys() != before.keys():
         return "the names of its state change from round to round; return the same ones always."
     x, _ = server.federation.clients[5].batch(torch.arange(19))
     logits = method.predict(following, server, x)
@@ -186,11 +184,11 @@ def changes_nothing_it_was_given(method: Method, folder: Path) -> str:
     if not torch.equal(logits, method.predict(following, server, x)):
         return "predict gives other logits the second time; it must not train or draw."
     alone = method.predict(following, server, x[4:5])
-    if not torch.allclose(alone, logits[4:5], rtol=1e-4, atol=1e-5):
+    if not torch.allclose(alone, logits[4:5], rtol=1.3e-6, atol=1e-5):
         return "predict gives a sample other logits alone than among others."
-    if _bits(state) != before:
+    if bits_of(state) != before:
         return "aggregate changes the last state; return new tensors instead."
-    if _bits(server.networks.start) != start:
+    if bits_of(server.networks.start) != start:
         return "it changes the start weights of all methods; copy them first."
     return ""
 
@@ -198,7 +196,7 @@ def changes_nothing_it_was_given(method: Method, folder: Path) -> str:
 def says_what_the_server_reads(method: Method, folder: Path) -> str:
     """Single replies are read if and only if that is declared."""
     declared = Need.REPLIES in method.needs
-    ended = _run(method, folder, rounds=4)
+    ended = run(method, folder, rounds=4)
     if ended.saw and not declared:
         return "its server reads single replies; declare Need.REPLIES in needs."
     if declared and not ended.saw:
@@ -210,7 +208,7 @@ def works_on_sums(method: Method, folder: Path) -> str:
     """A method that needs sums alone runs under secure aggregation."""
     if Need.REPLIES in method.needs:
         return ""
-    fault = _run(method, folder, secure_aggregation=True).fault
+    fault = run(method, folder, secure_aggregation=True).fault
     return f"under secure aggregation {fault}" if fault else ""
 
 
@@ -224,7 +222,7 @@ def starts_warm(method: Method, folder: Path) -> str:
         return ""
     for name in config.wrappers():
         wrapped = dataclasses.replace(methods.get(name)(), inner=method)  # type: ignore[call-arg]
-        fault = _run(wrapped, folder / name).fault
+        fault = run(wrapped, folder / name).fault
         if fault:
             return f"as {name}+X {fault}"
     return ""
@@ -243,126 +241,6 @@ CHECKS: tuple[Callable[[Method, Path], str], ...] = (
     starts_warm,
 )
 """All checks, in the order in which they tell most."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Ended:
-    """What a cell came to, comparable bit for bit.
-
-    Attributes:
-        fault: How it ended, in a sentence, unless it finished.
-        events: Its events without times.
-        tensors: All tensors of server and clients.
-        saw: Whether the server read single replies.
-    """
-
-    fault: str
-    events: tuple[str, ...]
-    tensors: tuple[Bits, ...]
-    saw: bool
-
-
-class _Kill(Silent):
-    """Ends the process, as far as a cell can tell, after a client of round 2."""
-
-    def __init__(self) -> None:
-        self._in_round_2 = False
-
-    def stage(self, name: str, done: int, total: int) -> None:
-        """Raise at the right moment."""
-        self._in_round_2 |= name == "rounds" and done == 1
-        if self._in_round_2 and name == "clients":
-            raise KeyboardInterrupt
-
-
-def tiny_task() -> Task:
-    """Return 60 and 30 images of 4x4 pixels and three classes, which six clients share."""
-    rng = torch.Generator().manual_seed(7)
-    y = torch.arange(90) % 3
-    x = torch.randn(90, 1, 4, 4, generator=rng) + 0.7 * torch.randn(3, 1, 4, 4, generator=rng)[y]
-    return Task(
-        name="tiny",
-        train=Samples(x[:60], y[:60]),
-        test=Samples(x[60:], y[60:]),
-        label_names=("zero", "one", "two"),
-        from_media=_shrunk,
-        groups=tuple(f"client {k}" for k, size in enumerate(SIZES) for _ in range(size)),
-    )
-
-
-def _shrunk(media: np.ndarray) -> Tensor:
-    """Return drawings of digits (N, 32, 32, 1) as images of the tiny task."""
-    pixels = torch.from_numpy(media).permute(0, 3, 1, 2).float() / 255
-    return torch.nn.functional.avg_pool2d(pixels, 8)
-
-
-def _spec(method: Method, rounds: int = 3, secure_aggregation: bool = False) -> CellSpec:
-    settings = Settings(
-        rounds=rounds,
-        num_clients=len(SIZES),
-        cohort_size=3,
-        partition=PartitionSettings(recipe="group"),
-        model="linear",
-        synthetic=SyntheticSettings(generator="renderer", multiplier=0.2),
-        quality=QualitySettings(samples=0),
-        lift_conventions=True,
-        secure_aggregation=secure_aggregation,
-        device="cpu",
-    )
-    name = methods.name_of(type(method)) or type(method).__name__.lower()
-    return CellSpec(name, method, 0, tiny_task(), "tiny", settings)
-
-
-def _run(
-    method: Method,
-    folder: Path,
-    rounds: int = 3,
-    secure_aggregation: bool = False,
-    progress: Silent | None = None,
-) -> _Ended:
-    """Run a cell of a method in a folder, or go on with it."""
-    context = Context(folder / "run", Artifacts(folder / "cache"))
-    try:
-        cell = run_cell(_spec(method, rounds, secure_aggregation), context, progress)
-    except Exception as error:
-        return _Ended(f"it fails with {type(error).__name__}: {error}.", (), (), False)
-    ending, row = cell.ending, cell.row()
-    checkpoint = Checkpoint.read(cell.folder / CHECKPOINT)
-    tensors: list[Bits] = []
-    if checkpoint:
-        store = ClientStore(cell.folder / "state" / "clients", checkpoint.clients)
-        tensors = [_bits(checkpoint.state), *(_bits(store.read(k)) for k in checkpoint.clients)]
-    untimed = [dataclasses.asdict(event) for event in cell.events]
-    for event in untimed:
-        event.pop("seconds", None)
-        event.pop("cached", None)
-    fault = "" if ending.status == "finished" else f"it ends {ending.status}: {ending.reason}"
-    return _Ended(fault, tuple(map(str, untimed)), tuple(tensors), row["server_saw_clients"])
-
-
-def _server(method: Method, folder: Path) -> tuple[Server, Groups]:
-    """Return a server in round 1 and the method's prepared state."""
-    spec = _spec(method)
-    server = build_server(
-        spec, build_world(spec), folder, Artifacts(folder), lambda event: None, Silent()
-    )
-    state = method.prepare(server)
-    return dataclasses.replace(server, start={}, small_starts={}, round=1), state
-
-
-def _bits(groups: Groups) -> Bits:
-    """Return all tensors as bytes."""
-    return {
-        (group, name): f"{tensor.dtype}{list(tensor.shape)}".encode()
-        + tensor.cpu().contiguous().numpy().tobytes()
-        for group, tree in groups.items()
-        for name, tensor in tree.items()
-    }
-
-
-def _global_states() -> Sequence[object]:
-    state = np.random.get_state()  # noqa: NPY002 - what is checked
-    return [torch.get_rng_state().tolist(), str(state), random.getstate()]
 
 
 def _is_hook(name: str, hook: object) -> bool:

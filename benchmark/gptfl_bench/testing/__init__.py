@@ -1,0 +1,1 @@
+"""Conformance checks for methods, those of this repository and anybody's."""
