@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from gptfl_bench.synthesis.generator import Prompt, prompt_writers
-from gptfl_datasets.generators import espeak, hibari, piper, renderer, voices
+from gptfl_datasets.generators import embedded, espeak, hibari, piper, renderer, voices
 from gptfl_datasets.prompts import blank_filling, grammar, templates
 
 LABELS = ("seven", "airplane", "crying_baby", "hard-leaved pocket orchid")
@@ -173,3 +173,27 @@ def test_what_a_version_gives_stays(part: str) -> None:
     version, gives, pins = PINS[part]
     assert version() in pins, f"{part} has a new version: pin what it gives"
     assert _digest(gives()) == pins[version()], f"{part} gives something else: change its VERSION"
+
+
+FINGERPRINTS = {
+    "grammar": "6b4128b622bcf735b6108a014eb2e93173957d3fce07bdfcf8e331d3f1121595",
+    "templates": "fcf3b7517c6c25d2b3554298eda134452cd4e3ce436d93bde38daf0b3df5527d",
+    "flower templates": "02e23091488f6fc98d86daa83178ad8d0c2b74237bd49499efa7793b504c0dd3",
+    "renderer": "dbaf8efa8cf4a8d778b87b36334a30a742edc44362ecfc4d34fc505b7719224a",
+    "embedded": "d9f2127bc9f8bffbe364090cab95748c235c30b0974e6d40bcfb90e40391f533",
+}
+"""Those of finished cells, from before there were versions."""
+
+
+def test_finished_cells_keep_their_fingerprints() -> None:
+    assert {
+        "grammar": grammar.GrammarWriter().fingerprint,
+        "templates": templates.TemplateWriter().fingerprint,
+        "flower templates": templates.TemplateWriter("flower").fingerprint,
+        "renderer": renderer.Renderer().fingerprint,
+        "embedded": embedded.Embedded().fingerprint,
+    } == FINGERPRINTS
+    assert prompt_writers.get("grammar")().fingerprint == FINGERPRINTS["grammar"]
+    flower = make(prompt_writers, "templates", {"subject": "flower"})
+    assert flower.fingerprint == FINGERPRINTS["flower templates"]
+    assert generators.get("embedded")().fingerprint == FINGERPRINTS["embedded"]
