@@ -102,4 +102,4 @@ def test_start_weights_depend_on_the_seed_alone(
     own = template()
     assert bits(Networks.build(own, (2,), 2, {}, 0, CPU).start) == bits(g.model_groups(own))
     with pytest.raises(TypeError, match="network or a factory"):
-        Networks.build(3, (2,), 2, {}, 0, CPU)
+        Networks.build(3, (2,), 2, {}, 0, CPU)  # type: ignore[arg-type]

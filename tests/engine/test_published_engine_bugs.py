@@ -12,7 +12,7 @@ from gptfl_bench.core import randomness
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.data.task import Task
-from gptfl_bench.engine import federation
+from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training import evaluate as evaluation
@@ -33,7 +33,7 @@ def visits(server: Server, method: FedAvg, state: Groups, round: int) -> dict[in
     """Replies of all clients in one round."""
     replies = {}
 
-    def work(received: Groups, client: federation.Client) -> Groups:
+    def work(received: Groups, client: Client) -> Groups:
         replies[client.id] = method.client_update(received, client)
         return replies[client.id]
 
@@ -132,7 +132,7 @@ def test_every_client_starts_from_the_same_weights(parabola: MakeServer) -> None
         starts = []
 
         class Watches(FedAvg):
-            def client_update(self, received: Groups, client: federation.Client) -> Groups:
+            def client_update(self, received: Groups, client: Client) -> Groups:
                 starts.append(
                     {
                         n: p.detach().clone()

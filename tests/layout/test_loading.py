@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import house
+import house  # type: ignore[import-not-found]  # ci/house.py, loaded by conftest.py
 import pytest
 
 ROOT = Path(__file__).parents[2]

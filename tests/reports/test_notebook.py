@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gptfl_reports import notebook
@@ -174,7 +175,7 @@ def test_select_takes_one_or_several_and_knows_what_there_is(results: Results) -
         ({"status": "done"}, "unknown status 'done': choose from diverged, failed, finished"),
     ):
         with pytest.raises(UsageError, match=message):
-            results.select(**asked)  # type: ignore[arg-type]
+            results.select(**asked)
 
 
 def test_a_plot_goes_where_it_is_told(results: Results) -> None:
@@ -182,7 +183,9 @@ def test_a_plot_goes_where_it_is_told(results: Results) -> None:
 
     axis = Figure().add_subplot()
     assert results.plot(axis) is axis
-    lines = {str(line.get_label()): list(line.get_ydata()) for line in axis.get_lines()}
+    lines = {
+        str(line.get_label()): np.asarray(line.get_ydata()).tolist() for line in axis.get_lines()
+    }
     assert lines["gptfl"] == pytest.approx([0.55, 0.65, 0.75])
     assert lines["fedavg"] == pytest.approx([0.1, 0.25, 0.4])
     assert len(axis.collections) == 2  # a band each

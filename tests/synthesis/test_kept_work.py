@@ -155,7 +155,7 @@ def test_what_was_made_before_a_failure_is_kept(
     for count in (7, 5, 100):
         broken = Counting(whole, count)
         try:
-            source(writer, 0.4, generator=lambda broken=broken: broken)(LABELS)
+            source(writer, 0.4, generator=lambda broken=broken: broken).samples(LABELS)
             attempts.append("made")
         except UsageError:
             attempts.append("failed")
@@ -165,7 +165,7 @@ def test_what_was_made_before_a_failure_is_kept(
     resumed = media(tmp_path)
     assert [name for name, _ in resumed] == [f"media-{n:08}.npy" for n in (0, 10, 20)]
     elsewhere = Artifacts(tmp_path / "at once" / "cache")
-    source(Moody(), 0.4, generator=lambda: whole, artifacts=elsewhere)(LABELS)
+    source(Moody(), 0.4, generator=lambda: whole, artifacts=elsewhere).samples(LABELS)
     assert media(tmp_path / "at once") == resumed
 
 
@@ -176,11 +176,11 @@ def test_unfinished_work_that_is_damaged_is_made_again(
     writer = Moody()
     whole = source(writer).generator()
     with pytest.raises(UsageError):
-        source(writer, generator=lambda: Failing(whole, 2))(LABELS)
+        source(writer, generator=lambda: Failing(whole, 2)).samples(LABELS)
     (begun,) = tmp_path.glob("cache/synthetic/*/*.begun")
     assert len(np.load(begun)) == 2
     begun.write_bytes(damage)
-    source(writer)(LABELS)
+    source(writer).samples(LABELS)
     assert not list(tmp_path.glob("cache/synthetic/*/*.begun"))
     assert len(np.load(next(tmp_path.glob("cache/synthetic/*/media-*.npy")))) == 6
 
@@ -199,7 +199,7 @@ def test_a_kill_costs_what_was_made_since_the_last_keeping(
     writer = Moody()
     stuck = source(writer, generator=lambda: Stuck(whole, 4))
     stuck.write_prompts(LABELS)
-    process = multiprocessing.get_context("fork").Process(target=stuck, args=(LABELS,))
+    process = multiprocessing.get_context("fork").Process(target=stuck.samples, args=(LABELS,))
     process.start()
     deadline = time.monotonic() + 30
     while _begun(tmp_path) < 4 and time.monotonic() < deadline:
@@ -208,7 +208,7 @@ def test_a_kill_costs_what_was_made_since_the_last_keeping(
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     rest = Failing(whole, 2)
-    source(writer, generator=lambda: rest)(LABELS)
+    source(writer, generator=lambda: rest).samples(LABELS)
     assert rest.count == 0
 
 

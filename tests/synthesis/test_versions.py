@@ -13,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from gptfl_bench.synthesis.generator import Prompt, prompt_writers
+from gptfl_bench.synthesis.generator import Prompt, generators, make, prompt_writers
 from gptfl_datasets.generators import embedded, espeak, hibari, piper, renderer, voices
 from gptfl_datasets.prompts import blank_filling, grammar, templates
 
@@ -96,7 +96,7 @@ def _speakers_of_hibari() -> list[object]:
 
 def _speakers_of_espeak() -> list[object]:
     class Installed(espeak.Espeak):
-        variants = ("f1", "m1", "whisper")  # type: ignore[assignment]
+        variants = ("f1", "m1", "whisper")
 
     rng = np.random.default_rng(3)
     return [list(vars(Installed().speaker(rng)).values()) for _ in range(4)]
