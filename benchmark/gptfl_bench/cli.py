@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from types import FrameType, ModuleType
 from typing import NoReturn
 
@@ -78,6 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(_overview())
             return OK
         if words[0] == "--version":
+            # Slow to load, for a word that is seldom asked for.
+            from importlib.metadata import version
+
             print(f"gptfl-bench {version('gptfl-bench')}")
             return OK
         if words[0] not in COMMANDS:
