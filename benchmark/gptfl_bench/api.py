@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from gptfl_bench.core.errors import UsageError
@@ -21,7 +22,7 @@ from gptfl_reports.notebook import Results
 def run(
     methods: str | Method | Sequence[str | Method] = "all",
     dataset: str | Task = "digits",
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: int | Sequence[int] = (0, 1, 2),
     out: str | Path | None = None,
     *,
     preset: str = "default",
@@ -39,7 +40,7 @@ def run(
     Args:
         methods: Names or method objects; ``"all"`` is every registered method.
         dataset: Name of a data set, or a task.
-        seeds: Roots of randomness.
+        seeds: Roots of randomness: one or several whole numbers.
         out: Run folder; if left out, a temporary one that lasts as long as the results.
         preset: Name of the preset.
         model: Name of a network, or a network whose weights are the start.
@@ -83,7 +84,12 @@ def _flatten(values: Mapping[str, object], prefix: str = "") -> list[str]:
         key = f"{prefix}{name}"
         if isinstance(value, Mapping):
             texts += _flatten(value, f"{key}.")
-        elif value is None or isinstance(value, bool | int | float | str):
+            continue
+        if isinstance(value, np.generic):
+            value = value.item()
+        elif isinstance(value, Path):
+            value = str(value)
+        if value is None or isinstance(value, bool | int | float | str):
             added = "+" if key.startswith("model_args.") else ""
             texts.append(f"{added}{key}={json.dumps(value)}")
         elif isinstance(value, list | tuple):

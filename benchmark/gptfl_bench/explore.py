@@ -9,6 +9,7 @@ from gptfl_bench.cells.settings import PartitionSettings, Settings
 from gptfl_bench.cells.world import share as share_samples
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.randomness import as_seed
 from gptfl_bench.data import loaders
 from gptfl_bench.data.access import Access, default_cache, default_data
 from gptfl_bench.data.partition import Partition
@@ -110,6 +111,7 @@ def share(
         UsageError: If the samples can't be shared so.
     """
     task = load(task) if isinstance(task, str) else task
+    seed = as_seed(seed)
     recipe_settings = PartitionSettings(recipe, alpha, min_size, seed)
     try:
         settings = Settings(partition=recipe_settings, num_clients=clients, cohort_size=1)
@@ -154,7 +156,7 @@ def synthesise(
             f"{', '.join(task.label_names)}."
         )
     try:
-        settings = SyntheticSettings(generator, prompts, multiplier, seed=seed)
+        settings = SyntheticSettings(generator, prompts, multiplier, seed=as_seed(seed))
     except ValueError as error:
         raise UsageError(f"{error}.") from error
     source = SyntheticSource(

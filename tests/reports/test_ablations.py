@@ -24,12 +24,12 @@ def test_a_method_against_itself_without_its_idea(make_cell: MakeCell, run_folde
     round in each of the two that reached it in both.
     """
     for seed, (ours, theirs) in enumerate(
-        [((0.1, 0.9, 0.5), (0.1, 0.2, 0.9)), ((0.1, 0.9, 0.8), (0.4, 0.5, 0.9))]
+        [((0.1, 0.9, 0.5), (0.1, 0.3, 0.9)), ((0.1, 0.9, 0.8), (0.4, 0.8, 0.9))]
     ):
         make_cell("moon", seed, ours)
         make_cell("moon-ablated", seed, theirs, config={"method": {"mu": 0.0}})
     make_cell("moon", 2, (0.6, 0.7, 0.8))
-    make_cell("moon-ablated", 2, (0.1, 0.2, 0.9), config={"method": {"mu": 0.0}})
+    make_cell("moon-ablated", 2, (0.1, 0.0, 0.9), config={"method": {"mu": 0.0}})
     (ranking,) = leaderboard(read_cells(run_folder)).rankings
     (gain,) = gains(ranking)
     assert (gain.method, gain.without, gain.changed) == ("moon", "moon-ablated", "mu=0.0")

@@ -74,9 +74,9 @@ def test_one_seed_has_no_interval() -> None:
 
 def test_differences_pair_seeds_that_both_finished(make_cell: MakeCell, run_folder: Path) -> None:
     for seed, (ours, base) in enumerate([(0.6, 0.5), (0.8, 0.6), (0.5, 0.6), (0.9, 0.1)]):
-        make_cell("moon", seed, [ours])
-        make_cell("fedavg", seed, [base], status="finished" if seed < 3 else "diverged")
-    make_cell("dsfl", 9, [0.9])
+        make_cell("moon", seed, [0.1, ours])
+        make_cell("fedavg", seed, [0.1, base], status="finished" if seed < 3 else "diverged")
+    make_cell("dsfl", 9, [0.1, 0.9])
     (ranking,) = leaderboard(read_cells(run_folder)).rankings
     by_method = {one.method: one for one in differences(ranking)}
     moon = by_method["moon"]
@@ -90,7 +90,7 @@ def test_differences_pair_seeds_that_both_finished(make_cell: MakeCell, run_fold
 
 def test_any_method_can_be_the_baseline(make_cell: MakeCell, run_folder: Path) -> None:
     for method, value in (("fedavg", 0.5), ("moon", 0.7)):
-        make_cell(method, 0, [value])
+        make_cell(method, 0, [0.1, value])
     cells = read_cells(run_folder)
     (one,) = differences(leaderboard(cells, "moon").rankings[0])
     assert one.method == "fedavg"
@@ -100,8 +100,8 @@ def test_any_method_can_be_the_baseline(make_cell: MakeCell, run_folder: Path) -
 
 def test_tables_show_points_and_files_fractions(make_cell: MakeCell, run_folder: Path) -> None:
     for seed in (0, 1):
-        make_cell("fedavg", seed, [0.5])
-        make_cell("moon", seed, [0.45 + seed / 10])
+        make_cell("fedavg", seed, [0.1, 0.5])
+        make_cell("moon", seed, [0.1, 0.45 + seed / 10])
     board = leaderboard(read_cells(run_folder))
     (table,) = comparison_tables(board)
     texts = [entry.text for entry in table.rows[0]]
@@ -149,9 +149,9 @@ def over_tasks(make_cell: MakeCell, run_folder: Path, tasks: int) -> Leaderboard
     """Return a board in which a is always first; c misses task 0, and d is ablated."""
     for n in range(tasks):
         for method, value in (("a", 0.9), ("b", 0.7 - n / 100), ("e", 0.5), ("d-ablated", 0.99)):
-            make_cell(method, 0, [value], run_id=f"{method}{n}", dataset={"name": f"set{n}"})
+            make_cell(method, 0, [0.1, value], run_id=f"{method}{n}", dataset={"name": f"set{n}"})
         status = "finished" if n else "failed"
-        make_cell("c", 0, [0.8], run_id=f"c{n}", dataset={"name": f"set{n}"}, status=status)
+        make_cell("c", 0, [0.1, 0.8], run_id=f"c{n}", dataset={"name": f"set{n}"}, status=status)
     return leaderboard(read_cells(run_folder))
 
 
@@ -198,5 +198,5 @@ def test_the_command_compares_with_any_method(
     assert main(["report", str(tmp_path / "run"), *out, "moon"]) == 0
     (row,) = csv.DictReader((tmp_path / "report" / "comparison.csv").read_text().splitlines())
     assert (row["method"], row["baseline"]) == ("fedavg", "moon")
-    assert float(row["mean"]) == pytest.approx(-0.1)
+    assert float(row["mean"]) == pytest.approx(-0.2)
     assert "report run --baseline moon" in (tmp_path / "report" / "index.html").read_text()

@@ -66,8 +66,8 @@ def test_means_and_spreads_are_those_computed_by_hand(two_methods: Leaderboard) 
     assert fedavg.last.mean == pytest.approx(0.6)  # 0.9 0.6 0.3
     assert fedavg.last.sd == pytest.approx(0.3)  # sqrt((0.09 + 0 + 0.09) / 2)
     assert fedavg.best.mean == pytest.approx((0.9 + 0.8 + 0.3) / 3)
-    assert fedavg.mean_last.mean == pytest.approx(0.4)  # 0.5 0.5 0.2
-    assert fedavg.mean_last.sd == pytest.approx(0.03**0.5)  # 0.01 + 0.01 + 0.04, over 2
+    assert fedavg.mean_last.mean == pytest.approx(0.55)  # 0.7 0.7 0.25, round 0 left out
+    assert fedavg.mean_last.sd == pytest.approx(0.0675**0.5)  # 0.0225 + 0.0225 + 0.09, over 2
     assert is_near(fedavg.start, 3, 0.1, 0.0)
 
 
@@ -112,31 +112,31 @@ def test_ties_are_within_one_standard_deviation_of_the_best(
     make_cell: MakeCell, run_folder: Path
 ) -> None:
     for seed, value in enumerate((0.7, 0.8, 0.9)):  # mean 0.8, sd 0.1
-        make_cell("moon", seed, (value,))
+        make_cell("moon", seed, (0.1, value))
     for seed in range(3):
-        make_cell("fedprox", seed, (0.71,))
-        make_cell("fedopt", seed, (0.69,))
+        make_cell("fedprox", seed, (0.1, 0.71))
+        make_cell("fedopt", seed, (0.1, 0.69))
     marks = {k: s.mark for k, s in only(leaderboard(read_cells(run_folder))).items()}
     assert marks == {"moon": "best", "fedprox": "tied", "fedopt": ""}
     assert "71.00 ± 0.00†" in to_markdown(leaderboard(read_cells(run_folder)))
 
 
 def test_difference_from_fedavg_is_paired_by_seed(two_methods: Leaderboard) -> None:
-    # mean of last: 0.6 0.6 0.5 against 0.5 0.5 0.2
+    # mean of last: 0.85 0.85 0.7 against 0.7 0.7 0.25
     versus = only(two_methods)["scaffold"].versus
     assert versus is not None
     assert versus.n == 3
-    assert versus.mean == pytest.approx((0.1 + 0.1 + 0.3) / 3)
-    assert versus.sd == pytest.approx((0.04 / 3) ** 0.5)
+    assert versus.mean == pytest.approx((0.15 + 0.15 + 0.45) / 3)
+    assert versus.sd == pytest.approx(0.03**0.5)
     assert only(two_methods)["fedavg"].versus is None
     assert "vs FedAvg (paired)" in to_markdown(two_methods)
 
 
 def test_seeds_only_one_method_has_are_not_paired(make_cell: MakeCell, run_folder: Path) -> None:
     for seed in (0, 1):
-        make_cell("fedavg", seed, (0.5,))
+        make_cell("fedavg", seed, (0.1, 0.5))
     for seed in (1, 2):
-        make_cell("moon", seed, (0.8,))
+        make_cell("moon", seed, (0.1, 0.8))
     versus = only(leaderboard(read_cells(run_folder)))["moon"].versus
     assert is_near(versus, 1, 0.3, None)
 
@@ -144,8 +144,8 @@ def test_seeds_only_one_method_has_are_not_paired(make_cell: MakeCell, run_folde
 def test_cells_of_one_seed_on_different_partitions_are_neither_paired_nor_passed_over(
     make_cell: MakeCell, run_folder: Path
 ) -> None:
-    make_cell("fedavg", 0, (0.5,))
-    make_cell("moon", 0, (0.8,), partition={"sha256": "d" * 64})
+    make_cell("fedavg", 0, (0.1, 0.5))
+    make_cell("moon", 0, (0.1, 0.8), partition={"sha256": "d" * 64})
     board = leaderboard(read_cells(run_folder))
     assert only(board)["moon"].versus is None
     assert "can't be compared" in to_markdown(board)
@@ -167,9 +167,11 @@ def test_spread_of_one_seed_is_not_a_zero(make_cell: MakeCell, run_folder: Path)
 def test_diverged_seed_enters_no_mean_and_stays_with_its_sentence(
     make_cell: MakeCell, run_folder: Path
 ) -> None:
-    make_cell("fedavg", 0, (0.5,))
-    make_cell("fedavg", 1, (0.7,))
-    make_cell("fedavg", 2, (0.0,), status="diverged", reason="the loss was not finite in round 3.")
+    make_cell("fedavg", 0, (0.1, 0.5))
+    make_cell("fedavg", 1, (0.1, 0.7))
+    make_cell(
+        "fedavg", 2, (0.1, 0.0), status="diverged", reason="the loss was not finite in round 3."
+    )
     board = leaderboard(read_cells(run_folder))
     standing = only(board)["fedavg"]
     assert is_near(standing.last, 2, 0.6, 0.02**0.5)
@@ -193,7 +195,7 @@ def test_methods_without_a_finished_cell_keep_their_row(
     make_cell: MakeCell, run_folder: Path, status: str, reason: str, said: str
 ) -> None:
     make_cell("fedavg", 0)
-    make_cell("dsfl", 0, (0.99,), status=status, reason=reason, rounds=2)
+    make_cell("dsfl", 0, (0.1, 0.99), status=status, reason=reason, rounds=2)
     board = leaderboard(read_cells(run_folder))
     assert list(only(board)) == ["fedavg", "dsfl"]
     assert only(board)["dsfl"].last is None
@@ -205,7 +207,7 @@ def test_methods_without_a_finished_cell_keep_their_row(
 def test_one_method_with_two_settings_has_two_rows(make_cell: MakeCell, run_folder: Path) -> None:
     for lr in (0.1, 0.01):
         config = {"plan": {"epochs": 1, "lr": lr}, "method": {"mu": 0.5}}
-        make_cell("fedprox", 0, (lr,), run_id=f"fedprox-{lr}", config=config)
+        make_cell("fedprox", 0, (0.1, lr), run_id=f"fedprox-{lr}", config=config)
     assert set(only(leaderboard(read_cells(run_folder)))) == {
         "fedprox (lr=0.1)",
         "fedprox (lr=0.01)",
@@ -256,7 +258,7 @@ def test_what_a_fair_comparison_needs_equal_splits_tasks(
 
 
 def test_metric_of_the_record_is_the_one_shown(make_cell: MakeCell, run_folder: Path) -> None:
-    make_cell("fedavg", 0, (0.4,), metric="macro_f1")  # the factory's macro F1 is half
+    make_cell("fedavg", 0, (0.1, 0.4), metric="macro_f1")  # the factory's macro F1 is half
     assert "20.00 ± n/a" in to_markdown(leaderboard(read_cells(run_folder)))
 
 

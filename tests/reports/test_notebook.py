@@ -65,18 +65,18 @@ def test_the_leaderboard_has_mean_and_spread(results: Results) -> None:
     assert list(board.columns) == ["task", "method", "n", "mean", "spread"]
     assert board["method"].tolist() == ["gptfl", "fedavg"]
     assert board["n"].tolist() == [2, 2]
-    # Means of a cell: 0.6 and 0.7; 0.2 and 0.3. Two values a distance d apart have d / sqrt(2).
-    assert board["mean"].tolist() == pytest.approx([0.65, 0.25])
-    assert board["spread"].tolist() == pytest.approx([0.1 / math.sqrt(2)] * 2)
+    # Means of a cell: 0.65 and 0.75; 0.25 and 0.4. Two values a distance d apart have d / sqrt(2).
+    assert board["mean"].tolist() == pytest.approx([0.7, 0.325])
+    assert board["spread"].tolist() == pytest.approx([0.1 / math.sqrt(2), 0.15 / math.sqrt(2)])
 
 
 def test_a_comparison_is_paired_and_has_students_interval(
     make_cell: MakeCell, run_folder: Path
 ) -> None:
     for seed, value in enumerate((0.5, 0.7)):
-        make_cell("fedavg", seed, (0.4,))
-        make_cell("gptfl", seed, (value,))
-    make_cell("gptfl", 2, (0.9,))
+        make_cell("fedavg", seed, (0.1, 0.4))
+        make_cell("gptfl", seed, (0.1, value))
+    make_cell("gptfl", 2, (0.1, 0.9))
     results = notebook.read(run_folder)
     found = results.compare()
     assert list(found.columns) == ["task", "method", "n", "difference", "low", "high"]
@@ -90,8 +90,8 @@ def test_a_comparison_is_paired_and_has_students_interval(
 
 
 def test_one_seed_has_no_spread_and_no_interval(make_cell: MakeCell, run_folder: Path) -> None:
-    make_cell("fedavg", 0, (0.4,))
-    make_cell("gptfl", 0, (0.5,))
+    make_cell("fedavg", 0, (0.1, 0.4))
+    make_cell("gptfl", 0, (0.1, 0.5))
     results = notebook.read(run_folder)
     assert results.leaderboard()["spread"].isna().all()
     compared = results.compare()
@@ -102,14 +102,14 @@ def test_one_seed_has_no_spread_and_no_interval(make_cell: MakeCell, run_folder:
 
 def test_the_line_names_what_there_is(results: Results) -> None:
     assert repr(results) == (
-        "Results: 4 cells, 2 methods, 1 task; gptfl 65.0 ± 7.1 (n=2), fedavg 25.0 ± 7.1 (n=2)"
+        "Results: 4 cells, 2 methods, 1 task; gptfl 70.0 ± 7.1 (n=2), fedavg 32.5 ± 10.6 (n=2)"
     )
     assert repr(Results([])) == "Results: 0 cells, 0 methods, 0 tasks"
 
 
 def test_the_line_names_six_methods_at_most(make_cell: MakeCell, run_folder: Path) -> None:
     for n in range(8):
-        make_cell(f"method{n}", 0, (0.1 * n,))
+        make_cell(f"method{n}", 0, (0.1, 0.1 * n))
     text = repr(notebook.read(run_folder))
     assert text.endswith("method3 30.0 (n=1), method2 20.0 (n=1), and 2 more")
     assert "\n" not in text
@@ -127,7 +127,7 @@ def test_two_tasks(make_cell: MakeCell, run_folder: Path) -> None:
     assert set(curves["partition"]) == {"dirichlet(alpha=0.1, num_clients=20)"}
     board = results.leaderboard()
     assert board["method"].tolist() == ["fedavg", "gptfl", "fedavg"]
-    assert board["mean"].tolist() == pytest.approx([0.3, 0.8, 0.7])
+    assert board["mean"].tolist() == pytest.approx([0.4, 0.9, 0.8])
     assert board["task"].nunique() == 2
     assert results.compare()["difference"].tolist() == pytest.approx([0.1])
     assert results._repr_html_().count("<table>") == 2
@@ -140,8 +140,8 @@ def test_two_tasks(make_cell: MakeCell, run_folder: Path) -> None:
 
 
 def test_a_refused_cell_has_no_values(make_cell: MakeCell, run_folder: Path) -> None:
-    make_cell("fedavg", 0, (0.4,))
-    make_cell("dsfl", 0, (), status="refused", reason="it needs public data.", rounds=0)
+    make_cell("fedavg", 0, (0.1, 0.4))
+    make_cell("dsfl", 0, (), status="refused", reason="it needs public data.", rounds=1)
     results = notebook.read(run_folder)
     assert repr(results) == "Results: 2 cells, 2 methods, 1 task; fedavg 40.0 (n=1), dsfl refused"
     board = results.leaderboard()
@@ -195,7 +195,9 @@ def test_a_plot_goes_where_it_is_told(results: Results) -> None:
 
 
 def test_names_are_escaped_in_html(make_cell: MakeCell, run_folder: Path) -> None:
-    make_cell("<b>&x", 0, (0.5,), run_id="x", dataset={"name": "<script>"}, preset={"quick": True})
+    make_cell(
+        "<b>&x", 0, (0.1, 0.5), run_id="x", dataset={"name": "<script>"}, preset={"quick": True}
+    )
     html = notebook.read(run_folder)._repr_html_()
     assert "<th>&lt;b&gt;&amp;x</th><td>1</td><td>50.0</td>" in html
     assert "<caption>QUICK RUN - not for comparison &lt;script&gt; · dirichlet" in html

@@ -71,7 +71,7 @@ def test_costs_by_hand(both: Path) -> None:
     assert (cost.error, cost.bound, cost.clipped) == (1e-6, 1e-5, 12)
     assert cost.value is not None
     assert cost.value.n == 2
-    assert cost.value.mean == pytest.approx(0.1 / 3)
+    assert cost.value.mean == pytest.approx(0.1 / 2)
 
 
 def test_the_report_has_it_and_one_without_has_not(

@@ -18,7 +18,7 @@ MakeCell = Callable[..., Path]
 def three_seeds(make_cell: MakeCell, tmp_path: Path) -> Path:
     """Return a run folder: FedAvg ends at 70, 80 and 90 % and never reaches the target of 95 %."""
     for seed, value in enumerate((0.7, 0.8, 0.9)):
-        make_cell("fedavg", seed, [value], target=0.95)
+        make_cell("fedavg", seed, [0.1, value], target=0.95)
     return tmp_path / "run"
 
 
@@ -37,7 +37,7 @@ def test_a_range_is_twice_the_standard_error_of_a_difference(three_seeds: Path) 
     assert ends(target.value) == pytest.approx((0.8 - 0.163299, 0.8 + 0.163299), abs=1e-6)
     assert (target.seeds, target.status) == ((0, 1, 2), ("finished",) * 3)
     assert (target.reached, target.scalars_to_target) == (0, None)
-    assert target.traffic["scalars_down"] == 0
+    assert target.traffic["scalars_down"] == 250
 
 
 def test_what_made_the_targets_meets_them(three_seeds: Path, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_equal_seeds_leave_half_a_point_for_rounding(make_cell: MakeCell, tmp_pa
     for seed in (0, 1):
         make_cell("fedavg", seed, [0.1, 0.96], target=0.95)
     (target,) = make(read_cells(tmp_path / "run")).targets
-    assert ends(target.value) == pytest.approx((0.53 - 0.005, 0.53 + 0.005))
+    assert ends(target.value) == pytest.approx((0.96 - 0.005, 0.96 + 0.005))
     # 250 + 125 scalars in the only round, 5 % less or more.
     assert ends(target.scalars_to_target) == pytest.approx((375 * 0.95, 375 * 1.05))
     assert target.reached == 2
@@ -78,7 +78,7 @@ def test_another_result_misses(
     targets = make(read_cells(three_seeds))
     for seed, value in enumerate(values):
         make_cell(
-            "fedavg", seed, [value], run_folder=tmp_path / "now", **{"target": 0.95, **changes}
+            "fedavg", seed, [0.1, value], run_folder=tmp_path / "now", **{"target": 0.95, **changes}
         )
     assert missed(compare(read_cells(tmp_path / "now"), targets)) == expected
 
@@ -104,8 +104,8 @@ def test_missing_seeds_miss_and_other_methods_are_named(
     make_cell: MakeCell, three_seeds: Path, tmp_path: Path
 ) -> None:
     targets = make(read_cells(three_seeds))
-    make_cell("fedavg", 1, [0.8], target=0.95, run_folder=tmp_path / "now")
-    make_cell("fedprox", 1, [0.8], target=0.95, run_folder=tmp_path / "now")
+    make_cell("fedavg", 1, [0.1, 0.8], target=0.95, run_folder=tmp_path / "now")
+    make_cell("fedprox", 1, [0.1, 0.8], target=0.95, run_folder=tmp_path / "now")
     cells = read_cells(tmp_path / "now")
     assert missed(compare(cells, targets)) == {"seeds": "seeds 0, 2 are missing"}
     (name,) = untested(cells, targets)
@@ -153,7 +153,7 @@ def test_the_command(
     assert "8 of 8 met" in capsys.readouterr().out
     assert ElementTree.parse(xml).getroot().get("failures") == "0"
     for seed in range(3):
-        make_cell("fedavg", seed, [0.2], target=0.95, run_folder=tmp_path / "now")
+        make_cell("fedavg", seed, [0.1, 0.2], target=0.95, run_folder=tmp_path / "now")
     assert main(["check", str(tmp_path / "now"), *ours, "--junit", str(xml)]) == 1
     out = capsys.readouterr().out
     assert "below" in out

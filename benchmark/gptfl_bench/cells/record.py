@@ -74,7 +74,7 @@ def describe(spec: CellSpec, world: World, command: str, partition_name: str) ->
         preset={"name": spec.preset, "quick": settings.quick, "search": settings.search},
         rounds=settings.rounds,
         num_clients=len(world.partition.clients),
-        cohort_size=settings.cohort_size,
+        cohort_size=settings.cohort_of(len(world.partition.clients)),
         metric=task.metric,
         target=settings.target,
         secure_aggregation=settings.secure_aggregation,

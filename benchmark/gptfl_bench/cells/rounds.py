@@ -90,7 +90,9 @@ class Rounds:
         try:
             cohort = federation.exchange(
                 number,
-                federation.sample_cohort(number, self.spec.settings.cohort_size),
+                federation.sample_cohort(
+                    number, self.spec.settings.cohort_of(len(federation.clients))
+                ),
                 lambda client_id: method.downlink(state, client_id),
                 method.client_update,
                 lambda: method.once(state, server),

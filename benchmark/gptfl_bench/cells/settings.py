@@ -66,7 +66,7 @@ class Settings:
         rounds: Federated rounds.
         data: Options of the data set's loader that differ from its defaults.
         num_clients: Population K; 0 takes all groups of partition ``group``.
-        cohort_size: Clients in a round m.
+        cohort_size: Clients in a round m, or the share C of the clients they are, such as 0.1.
         partition: How clients share the data.
         model: Registered network.
         model_args: Further arguments of the network.
@@ -94,7 +94,7 @@ class Settings:
     rounds: int = 50
     data: dict[str, str | int | float | bool | None] = field(default_factory=dict)
     num_clients: int = 20
-    cohort_size: int = 5
+    cohort_size: int | float = 5
     partition: PartitionSettings = PartitionSettings()
     model: str = "cnn_small"
     model_args: dict[str, str | int | float | bool | None] = field(default_factory=dict)
@@ -128,14 +128,27 @@ class Settings:
         for name, least in (
             ("rounds", 0),
             ("num_clients", clients),
-            ("cohort_size", 1),
             ("threads", 1),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be {least} or more")
-        if self.cohort_size > self.num_clients and self.partition.recipe != "group":
+        if isinstance(self.cohort_size, float):
+            if not 0 < self.cohort_size <= 1:
+                raise ValueError(
+                    f"cohort_size={self.cohort_size} must be a whole number of clients, or a share "
+                    "of them above 0 and at most 1"
+                )
+        elif self.cohort_size < 1:
+            raise ValueError(f"cohort_size={self.cohort_size} must be 1 or more, or a share")
+        elif self.cohort_size > self.num_clients and self.partition.recipe != "group":
             raise ValueError(
                 f"cohort_size={self.cohort_size} must be at most num_clients={self.num_clients}"
             )
         if self.target is not None and not (math.isfinite(self.target) and 0 < self.target <= 1):
             raise ValueError(f"target={self.target} must be in (0, 1], or null")
+
+    def cohort_of(self, clients: int) -> int:
+        """Return how many of some clients take part in a round: at least one, halves rounded up."""
+        if isinstance(self.cohort_size, int):
+            return self.cohort_size
+        return max(math.floor(self.cohort_size * clients + 0.5), 1)

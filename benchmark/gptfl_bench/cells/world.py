@@ -96,7 +96,7 @@ def _data(spec: CellSpec) -> _Data:
     if settings.public.source == "held_out":
         public, train = _hold_out(train, settings.public.share, spec.seed, "public")
     partition = share(task, train, settings, spec.seed)
-    if settings.cohort_size > len(partition.clients):
+    if settings.cohort_of(len(partition.clients)) > len(partition.clients):
         raise UsageError(
             f"cohort_size={settings.cohort_size} is more than the {len(partition.clients)} clients "
             "of the partition; set it lower."

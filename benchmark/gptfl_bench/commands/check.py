@@ -2,9 +2,10 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
+
+from gptfl_bench.commands.options import expanded
 
 if TYPE_CHECKING:
     from gptfl_reports.targets import Finding
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
 def arrange(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``check``."""
     add = parser.add_argument
-    add("folder", type=Path, metavar="DIR", help="run folder")
-    add("--targets", type=Path, required=True, metavar="FILE", help="accepted ranges, YAML")
+    add("folder", type=expanded, metavar="DIR", help="run folder")
+    add("--targets", type=expanded, required=True, metavar="FILE", help="accepted ranges, YAML")
     add("--write", action="store_true", help="make FILE from the records in DIR")
-    add("--junit", type=Path, metavar="XML", help="also write a JUnit report")
+    add("--junit", type=expanded, metavar="XML", help="also write a JUnit report")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptfl_bench.commands.options import OK, access_of, arrange_access
+from gptfl_bench.commands.options import OK, access_of, arrange_access, expanded
 from gptfl_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     add("--partition", action="store_true", help="draw which client holds what")
     add("--preset", default="default", metavar="P", help="quick, default, cpu or paper")
     add("--seed", type=int, default=0, metavar="S", help="seed of the partition (default: 0)")
-    add("--out", type=Path, default=Path("partitions"), metavar="DIR", help="folder of drawings")
+    add(
+        "--out", type=expanded, default=Path("partitions"), metavar="DIR", help="folder of drawings"
+    )
     arrange_access(parser)
     add("overrides", nargs="*", metavar="key=value", help="settings, as of run")
 

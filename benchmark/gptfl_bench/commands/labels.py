@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptfl_bench.commands.options import access_of, arrange_access
+from gptfl_bench.commands.options import access_of, arrange_access, expanded
 
 if TYPE_CHECKING:
     from gptfl_bench.labels.sketch import Shape
@@ -23,7 +23,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, metavar="S", help="seed (default: 0)")
     add(
         "--decode-rates",
-        type=Path,
+        type=expanded,
         metavar="DIR",
         help="also measure how full the table may be, and draw it in DIR",
     )

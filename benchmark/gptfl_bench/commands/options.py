@@ -1,6 +1,8 @@
 """What commands share: words to values, options that several take, and exit codes."""
 
 import argparse
+import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,8 +38,21 @@ def seeds_of(options: argparse.Namespace) -> list[int]:
         return [int(seed) for seed in names(options.seeds)]
     except ValueError as error:
         raise UsageError(
-            f"--seeds {options.seeds!r} must be whole numbers with commas, such as 0,1,2."
+            f"--seeds {options.seeds!r} must be whole numbers with commas, such as "
+            f"{_listed(options.seeds)}."
         ) from error
+
+
+def _listed(text: str) -> str:
+    """Return the seeds that a range such as ``0-4`` may mean; an example for all else."""
+    ends = re.fullmatch(r"\s*(\d{1,3})\s*(?:-|\.\.|:)\s*(\d{1,3})\s*", text)
+    first, last = (int(ends[1]), int(ends[2])) if ends else (0, 2)
+    return ",".join(map(str, range(first, last + 1))) if 0 <= last - first < 20 else "0,1,2"
+
+
+def expanded(text: str) -> Path:
+    """Return a path with ``~`` expanded, which shells leave alone in ``--out=~/runs``."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path("./~") would be the home
 
 
 def arrange_launcher(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +78,7 @@ def arrange_access(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where data lie."""
     parser.add_argument(
         "--data",
-        type=Path,
+        type=expanded,
         metavar="DIR",
         help="folder in which data sets are looked for and into which they are downloaded "
         "(default: $GPTFL_BENCH_DATA, else the user's data folder)",
@@ -71,7 +86,7 @@ def arrange_access(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-download", action="store_true", help="never download a data set")
     parser.add_argument(
         "--cache",
-        type=Path,
+        type=expanded,
         metavar="DIR",
         help="folder of prepared and synthetic data and pre-trained models that runs share "
         "(default: $GPTFL_BENCH_CACHE, else the user's cache folder)",

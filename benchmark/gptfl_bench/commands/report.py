@@ -1,15 +1,16 @@
 """The command ``report``: tables, curves and a page from the records alone."""
 
 import argparse
-from pathlib import Path
 
-from gptfl_bench.commands.options import OK
+from gptfl_bench.commands.options import OK, expanded
 
 
 def arrange(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``report``."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="run folder")
-    parser.add_argument("--out", type=Path, metavar="DIR2", help="where to (default: DIR/report)")
+    parser.add_argument("folder", type=expanded, metavar="DIR", help="run folder")
+    parser.add_argument(
+        "--out", type=expanded, metavar="DIR2", help="where to (default: DIR/report)"
+    )
     parser.add_argument(
         "--baseline", default="fedavg", metavar="M", help="compare with this (default: fedavg)"
     )

@@ -4,7 +4,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptfl_bench.commands.options import access_of, arrange_access, arrange_seeds, seeds_of
+from gptfl_bench.commands.options import (
+    access_of,
+    arrange_access,
+    arrange_seeds,
+    expanded,
+    seeds_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +27,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     add("--scale", default="cpu", help="cpu (default), or paper for its own setting")
     add("--dataset", action="append", default=[], metavar="D", help="only this one; repeatable")
     arrange_seeds(parser)
-    add("--out", type=Path, metavar="DIR", help="run folder (default: reproduce/T-SCALE)")
+    add("--out", type=expanded, metavar="DIR", help="run folder (default: reproduce/T-SCALE)")
     add("--plan", action="store_true", help="print the cells and run nothing")
     arrange_access(parser)
     add("overrides", nargs="*", metavar="key=value", help="settings of all cells, as of run")

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from gptfl_bench.commands.options import expanded
 from gptfl_bench.core.errors import UsageError, unknown
 
 FORMATS = ("table", "json", "csv", "model-index")
@@ -15,7 +16,7 @@ _EVERY = 2.0
 
 def arrange(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``results``."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="run folder")
+    parser.add_argument("folder", type=expanded, metavar="DIR", help="run folder")
     parser.add_argument("--format", default="table", help=", ".join(FORMATS))
     parser.add_argument("--watch", action="store_true", help="renew the table until all have ended")
 

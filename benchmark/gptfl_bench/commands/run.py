@@ -11,6 +11,7 @@ from gptfl_bench.commands.options import (
     arrange_launcher,
     arrange_seeds,
     command_line,
+    expanded,
     launcher_of,
     names,
     seeds_of,
@@ -29,7 +30,13 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     add("--dataset", default="digits", metavar="D", help="data set (default: digits)")
     add("--preset", default="default", metavar="P", help="quick, default, cpu or paper")
     arrange_seeds(parser)
-    add("--out", type=Path, default=Path("runs"), metavar="DIR", help="run folder (default: runs)")
+    add(
+        "--out",
+        type=expanded,
+        default=Path("runs"),
+        metavar="DIR",
+        help="run folder (default: runs)",
+    )
     arrange_launcher(parser)
     add("--force", action="store_true", help="run cells again that have ended")
     add("--cfg", action="store_true", help="print the resolved settings and run nothing")

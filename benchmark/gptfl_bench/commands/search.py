@@ -9,6 +9,7 @@ from gptfl_bench.commands.options import (
     arrange_access,
     arrange_launcher,
     command_line,
+    expanded,
     launcher_of,
 )
 
@@ -18,7 +19,9 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dataset", default="digits", metavar="D", help="data set with a search file")
     add("--preset", default="default", metavar="P", help="settings that are not searched")
-    add("--out", type=Path, default=Path("searches"), metavar="DIR", help="folder of the trials")
+    add(
+        "--out", type=expanded, default=Path("searches"), metavar="DIR", help="folder of the trials"
+    )
     arrange_launcher(parser)
     arrange_access(parser)
     add("overrides", nargs="*", metavar="key=value", help="settings of all trials")

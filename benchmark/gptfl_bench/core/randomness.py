@@ -6,13 +6,52 @@ a resumed or reordered run needs no saved generator state.
 """
 
 import hashlib
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
+from gptfl_bench.core.errors import UsageError
+
 Name = str | int
+
+
+def as_seed(value: object) -> int:
+    """Return a whole number of any library (NumPy, torch, pandas) as a seed.
+
+    The seed's text is hashed, so ``0.0`` or ``True`` would silently be other seeds than 0 and 1.
+
+    Raises:
+        UsageError: If it is none, or negative.
+    """
+    kind = str(getattr(value, "dtype", type(value).__name__)).rpartition(".")[2]
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        number = -1
+    if number < 0 or kind == "bool":
+        raise UsageError(f"the seed {value!r} must be a whole number of 0 or more, such as 0.")
+    return number
+
+
+def as_seeds(values: object) -> list[int]:
+    """Return one or several whole numbers as seeds.
+
+    Raises:
+        UsageError: If there is none, one is no seed, or one is there twice.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        values = [values]
+    try:
+        listed = list(values)
+    except TypeError:  # an array without dimensions
+        listed = [values]
+    seeds = [as_seed(value) for value in listed]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"seeds {seeds} must be distinct whole numbers of 0 or more.")
+    return seeds
 
 
 def address_seed(seed: int, *names: Name) -> int:

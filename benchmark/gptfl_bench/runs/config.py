@@ -23,6 +23,7 @@ from gptfl_bench.core.errors import UsageError, unknown
 from gptfl_bench.data import loaders
 from gptfl_bench.data.task import tasks
 from gptfl_bench.engine.method import Method, methods
+from gptfl_bench.runs import spellings
 from gptfl_bench.synthesis.generator import generators, plain_fields, prompt_writers
 from gptfl_reports.records.schema import ABLATED
 from gptfl_reports.records.typed import build
@@ -115,7 +116,12 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
             f"the settings can't be read ({reason.rstrip('.')}); gptfl-bench run --cfg prints all."
         ) from error
     assert isinstance(plain, dict)
-    return Config(preset, {str(key): value for key, value in plain.items()})
+    config = Config(preset, {str(key): value for key, value in plain.items()})
+    settings = config.settings
+    if settings.num_clients:
+        # A share and the number it comes to are one setting, so one cell.
+        config.tree["cohort_size"] = settings.cohort_of(settings.num_clients)
+    return config
 
 
 def wrappers() -> list[str]:
@@ -196,9 +202,7 @@ def _check(base: Tree, overrides: Sequence[str]) -> set[str]:
         try:
             parsed.append(parser.parse_override(text))
         except HydraException as error:
-            raise UsageError(
-                f"{text!r} is no setting; write key=value (gptfl-bench run --cfg prints them all)."
-            ) from error
+            raise spellings.no_setting(text, methods.names()) from error
     known = OmegaConf.create(base)
     given = set()
     for override in parsed:
@@ -209,7 +213,8 @@ def _check(base: Tree, overrides: Sequence[str]) -> set[str]:
             )
         new_argument = override.is_add() and key.startswith("model_args.")
         if not new_argument and key not in (keys := _keys(known)):
-            raise unknown("setting", key, keys, "gptfl-bench run --cfg prints all settings")
+            raise spellings.unknown_setting(key, keys)
+        spellings.check_epochs(key, override.value())
         given.add(key)
     return given
 

@@ -1,5 +1,6 @@
 """A run: methods x seeds on one task, planned whole before anything is written."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from gptfl_bench.cells.cell import Context
 from gptfl_bench.cells.spec import CellSpec, forget_tasks
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError, unknown
+from gptfl_bench.core.randomness import as_seeds
 from gptfl_bench.data.access import Access, check_folder, default_cache
 from gptfl_bench.data.partition import partitions
 from gptfl_bench.data.task import Task, tasks
@@ -38,7 +40,7 @@ def plan(
     methods_asked: Sequence[str | Method],
     dataset: str | Task,
     preset: str,
-    seeds: Sequence[int],
+    seeds: int | Sequence[int],
     overrides: Sequence[str] = (),
     network: nn.Module | None = None,
     access: Access | None = None,
@@ -59,8 +61,7 @@ def plan(
     Raises:
         UsageError: If any name or value does not fit.
     """
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise UsageError(f"seeds {list(seeds)} must be distinct whole numbers of 0 or more.")
+    roots = as_seeds(seeds)
     forget_tasks()
     dataset_name = dataset if isinstance(dataset, str) else dataset.name
     if isinstance(dataset, str):
@@ -69,6 +70,10 @@ def plan(
     tree = config.load(dataset_name, preset, overrides)
     settings = tree.settings
     partitions.get(settings.partition.recipe)
+    if settings.threads > (cores := os.cpu_count() or 1):
+        raise UsageError(
+            f"threads={settings.threads} must be at most {cores}, the cores of this machine."
+        )
     synthetic = settings.synthetic
     make(generators, synthetic.generator, settings.generators.get(synthetic.generator, {}))
     make(prompt_writers, synthetic.prompts, settings.prompts.get(synthetic.prompts, {}))
@@ -88,7 +93,7 @@ def plan(
     cells = tuple(
         CellSpec(name, method, seed, dataset, preset, settings, network, access or Access())
         for name, method in chosen.items()
-        for seed in seeds
+        for seed in roots
     )
     return RunPlan(cells, tree)
 

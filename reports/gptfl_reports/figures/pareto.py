@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from gptfl_reports.drawing.figure import COLORS
 from gptfl_reports.drawing.labels import Mark, grouped
 from gptfl_reports.drawing.panels import SMALL, Canvas, Family, lines, row_height
+from gptfl_reports.numbers.averaged import averaged, evaluations
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, spread
 from gptfl_reports.numbers.standings import Ranking, Standing, whole
-from gptfl_reports.records.schema import LAST_EVALUATIONS
 from gptfl_reports.tables import units
 from gptfl_reports.tables.table import csv_text
 
@@ -48,11 +48,12 @@ class Point:
 
 @dataclass(frozen=True)
 class ParetoPanel:
-    """The points of one task, fewest bytes first."""
+    """The points of one task, fewest bytes first; ``averaged`` is over how many evaluations."""
 
     title: str
     stamp: str
     metric: str
+    averaged: str
     points: tuple[Point, ...]
 
 
@@ -107,7 +108,8 @@ def _panel(ranking: Ranking) -> ParetoPanel | None:
         for (standing, nbytes, value), best in zip(found, ahead, strict=True)
     ]
     points.sort(key=lambda point: (point.nbytes.mean, point.value.mean, point.label))
-    return ParetoPanel(ranking.task.title, ranking.task.stamp, ranking.task.metric, tuple(points))
+    task = ranking.task
+    return ParetoPanel(task.title, task.stamp, task.metric, averaged(task.cells), tuple(points))
 
 
 def _sent(standing: Standing) -> Spread | None:
@@ -117,10 +119,10 @@ def _sent(standing: Standing) -> Spread | None:
 
 def _caption(panel: ParetoPanel) -> str:
     return (
-        f"{panel.metric[0].upper()}{panel.metric[1:]} (mean of the last {LAST_EVALUATIONS} "
-        "evaluations) against bytes sent in both directions, means over the finished seeds; both "
-        "scales log, upwards of what is missing to 100 %; filled and joined: nothing is better for "
-        "as few bytes"
+        f"{panel.metric[0].upper()}{panel.metric[1:]} (mean of "
+        f"{evaluations(panel.averaged)}) against bytes sent in both directions, means over the "
+        "finished seeds; both scales log, upwards of what is missing to 100 %; filled and joined: "
+        "nothing is better for as few bytes"
     )
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from gptfl_reports.numbers.averaged import averaged
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, spread
 from gptfl_reports.numbers.standings import whole
@@ -71,11 +72,12 @@ class SweepLine:
 
 @dataclass(frozen=True)
 class SweepPanel:
-    """The lines of one setting on otherwise one task."""
+    """The lines of one setting on otherwise one task; ``averaged`` is over how many evaluations."""
 
     title: str
     stamp: str
     metric: str
+    averaged: str
     sweep: Sweep
     lines: tuple[SweepLine, ...]
 
@@ -83,7 +85,7 @@ class SweepPanel:
 def panels(board: Leaderboard) -> tuple[SweepPanel, ...]:
     """Return what was varied, where a method has two or more values of it."""
     entrants = [standing.entrant for ranking in board.rankings for standing in whole(ranking)]
-    cells = [cell for entrant in entrants for cell in entrant.finished if cell.evaluations]
+    cells = [cell for entrant in entrants for cell in entrant.finished if cell.trained_values]
     return tuple(panel for sweep in SWEEPS for panel in _panels(cells, sweep))
 
 
@@ -138,7 +140,8 @@ def _panels(cells: Iterable[Cell], sweep: Sweep) -> list[SweepPanel]:
             record = members[0].record
             stamp = QUICK if record["preset"]["quick"] else ""
             metric = metric_words(record["metric"])
-            found.append(SweepPanel(_title(members, sweep), stamp, metric, sweep, lines))
+            title, count = _title(members, sweep), averaged(members)
+            found.append(SweepPanel(title, stamp, metric, count, sweep, lines))
     return found
 
 

@@ -7,7 +7,7 @@ from gptfl_reports.drawing.figure import COLORS
 from gptfl_reports.drawing.labels import DASHES, End, Style, label_ends
 from gptfl_reports.drawing.panels import SMALL, Canvas, Family, short
 from gptfl_reports.figures.sweeps import SweepLine, SweepPanel, sweeps_csv
-from gptfl_reports.records.schema import LAST_EVALUATIONS
+from gptfl_reports.numbers.averaged import evaluations
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,10 +17,11 @@ _MARKERS = "osD^v"
 
 def _caption(panel: SweepPanel) -> str:
     starts = any(dot.start for line in panel.lines for dot in line.dots)
+    before = "; thin and hollow: before the first round" if starts else ""
     return (
-        f"{panel.metric[0].upper()}{panel.metric[1:]} (mean of the last {LAST_EVALUATIONS} "
-        f"evaluations) against {panel.sweep.words}, all else equal, mean and ±1 sample standard "
-        f"deviation{'; thin and hollow: before the first round' if starts else ''}"
+        f"{panel.metric[0].upper()}{panel.metric[1:]} (mean of "
+        f"{evaluations(panel.averaged)}) against {panel.sweep.words}, all else equal, mean and "
+        f"±1 sample standard deviation{before}"
     )
 
 

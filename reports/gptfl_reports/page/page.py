@@ -21,12 +21,12 @@ from gptfl_reports.figures import (
 from gptfl_reports.figures.figures import Figures
 from gptfl_reports.figures.holdings import Holdings, holdings_table
 from gptfl_reports.figures.holdings_figure import svg
+from gptfl_reports.numbers.averaged import averaged
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.tasks import data_title, sharing
 from gptfl_reports.page.provenance import Origin, made, origins
 from gptfl_reports.page.trained_pictures import trained_pictures
 from gptfl_reports.records.cells import Cell
-from gptfl_reports.records.schema import LAST_EVALUATIONS
 from gptfl_reports.tables.ablations import ablation_tables
 from gptfl_reports.tables.comparison import comparison_tables, ranks_table
 from gptfl_reports.tables.leaderboard import leaderboard_tables
@@ -55,7 +55,7 @@ class Section:
 
     Figures are SVG markup; ``figure``, the learning curves, is empty if nothing finished.
     ``dataset``, ``partition`` and ``model`` are what the page filters by, ``origins`` the cells
-    behind the rows of ``board``.
+    behind the rows of ``board``, ``averaged`` over how many evaluations their values are.
     """
 
     board: Table
@@ -64,6 +64,7 @@ class Section:
     secrecy: Table
     comparison: Table
     origins: tuple[Origin, ...]
+    averaged: str
     dataset: str
     partition: str
     model: str
@@ -131,7 +132,6 @@ def page(
             ("Partition", "partition", sorted({section.partition for section in sections})),
             ("Model", "model", sorted({section.model for section in sections})),
         ],
-        last=LAST_EVALUATIONS,
         sections=sections,
         ranks=ranks_table(board),
         holdings=holdings_table(list(held.values())),
@@ -179,6 +179,7 @@ def _sections(board: Leaderboard, figures: Figures, back: str | None) -> list[Se
             secrecy,
             comparison,
             origins(ranking, number, back),
+            averaged(ranking.task.cells),
             data_title([cell.record for cell in ranking.task.cells]),
             sharing(ranking.task.cells[0].record),
             ranking.task.cells[0].record["model"]["name"],

@@ -72,6 +72,11 @@ class Cell:
         """Return the value of the cell's metric in an evaluation."""
         return evaluation.macro_f1 if self.record["metric"] == "macro_f1" else evaluation.accuracy
 
+    @cached_property
+    def trained_values(self) -> list[float]:
+        """The metric at each evaluation of a trained round; round 0 is none."""
+        return [self.value(event) for event in self.evaluations if event.round > 0]
+
     def row(self) -> Row:
         """Return the cell in one line."""
         return self._row.copy()
@@ -80,6 +85,7 @@ class Cell:
     def _row(self) -> Row:
         record, ending = self.record, self.ending
         values = [self.value(event) for event in self.evaluations]
+        trained = self.trained_values
         ended = [e for e in self.events if isinstance(e, RoundAggregated | RoundLost)]
         aggregated = [event for event in ended if isinstance(event, RoundAggregated)]
         target = record["target"]
@@ -112,7 +118,7 @@ class Cell:
             metric=record["metric"],
             value_last=values[-1] if values else None,
             value_best=max(values) if values else None,
-            value_mean_last=mean(values[-LAST_EVALUATIONS:]) if values else None,
+            value_mean_last=mean(trained[-LAST_EVALUATIONS:]) if trained else None,
             scalars_down=total("down", "scalars"),
             scalars_up=total("up", "scalars"),
             bytes_down=total("down", "nbytes"),

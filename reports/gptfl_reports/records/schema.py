@@ -11,7 +11,7 @@ ABLATED = "-ablated"
 QUALITY_PHASE = "quality"
 """Name of the phase in which synthetic data are looked at, for readers alone."""
 LAST_EVALUATIONS = 10
-"""How many of the last evaluations ``value_mean_last`` averages."""
+"""How many of the last evaluations of trained rounds ``value_mean_last`` averages at most."""
 
 
 class Row(TypedDict):

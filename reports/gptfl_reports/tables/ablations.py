@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gptfl_reports.numbers.averaged import averaged
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, paired
 from gptfl_reports.numbers.standings import Ranking, Standing, by_seed
@@ -150,7 +151,7 @@ def _table(ranking: Ranking) -> Table:
     columns = (
         Column("method", "method", "left"),
         Column("without", "against", "left"),
-        Column("value", "mean of last 10, difference"),
+        Column("value", f"mean of last {averaged(ranking.task.cells)}, difference"),
         Column("higher", "higher?", "left"),
         *([] if target is None else _target_columns(target)),
     )

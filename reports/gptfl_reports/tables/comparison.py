@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gptfl_reports.numbers.averaged import averaged, evaluations
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.intervals import RESAMPLES, Interval, bootstrap_interval, t_interval
 from gptfl_reports.numbers.ranks import LEAST_METHODS, LEAST_TASKS, Ranks, ranks
@@ -141,8 +142,9 @@ def _table(ranking: Ranking) -> Table:
         for one in differences(ranking)
     )
     notes = (
-        f"The method minus {base} in the mean of the last ten evaluations, in percentage points, "
-        "by seed: both had the same partition, cohorts and batches. Intervals need two seeds.",
+        f"The method minus {base} in the mean of "
+        f"{evaluations(averaged(ranking.task.cells))}, in percentage points, by seed: "
+        "both had the same partition, cohorts and batches. Intervals need two seeds.",
         f"Student's t takes the differences as normal. The bootstrap draws seeds with replacement "
         f"{RESAMPLES:,} times (fixed seed) and takes the middle 95 % of the means, so it never "
         "reaches beyond the smallest and the largest difference: with few seeds it is too narrow.",
@@ -153,9 +155,9 @@ def _table(ranking: Ranking) -> Table:
 
 def _rank_notes(found: Ranks) -> tuple[str, ...]:
     notes = (
-        "Rank 1 is the highest mean of the last ten evaluations of a task; equal values share "
-        "their mean rank. A method is ranked on tasks where its every cell finished, among the "
-        "methods of which that holds; ablated methods are left out.",
+        "Rank 1 is the highest mean of the last evaluations of a task (its leaderboard says how "
+        "many); equal values share their mean rank. A method is ranked on tasks where its every "
+        "cell finished, among the methods of which that holds; ablated methods are left out.",
     )
     test = found.test
     if test is None:

@@ -6,11 +6,11 @@ CSV holds exact numbers and fractions in [0, 1]; all other renderings percent an
 from dataclasses import replace
 from html import escape
 
+from gptfl_reports.numbers.averaged import averaged, evaluations
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
 from gptfl_reports.numbers.standings import Ranking, Standing
 from gptfl_reports.numbers.tasks import fate, sharing
-from gptfl_reports.records.schema import LAST_EVALUATIONS
 from gptfl_reports.tables import units
 from gptfl_reports.tables.captions import caption
 from gptfl_reports.tables.table import Column, Entry, Table, csv_text, latex, markdown, terminal
@@ -98,7 +98,7 @@ def _table(ranking: Ranking) -> Table:
     columns = [
         Column("method", "method", "left"),
         Column("seeds", "seeds"),
-        Column("mean_last", f"mean of last {LAST_EVALUATIONS}"),
+        Column("mean_last", f"mean of last {averaged(ranking.task.cells)}"),
         Column("last", "last"),
         Column("best", "best"),
         Column("start", "start"),
@@ -201,10 +201,11 @@ def _is_other_metric(ranking: Ranking) -> bool:
 
 def _rules(ranking: Ranking) -> tuple[str, ...]:
     """Return how the table is to be read."""
+    count = averaged(ranking.task.cells)
     rules = [
         f"Mean ± sample standard deviation (n - 1) over the finished seeds; n/a: one seed, no "
-        f"spread. Ranked by the mean of the last {LAST_EVALUATIONS} evaluations; best is the "
-        "highest of any round on the evaluation data; start is round 0.",
+        f"spread. Ranked by the mean of {evaluations(count)}; best is the highest of "
+        "any round on the evaluation data; start is round 0, which is in no mean.",
         "Bold: highest mean among methods whose every seed finished; †: within one standard "
         "deviation of it (equal to it where it has one seed); underlined in LaTeX and on the page: "
         "second.",
@@ -215,7 +216,7 @@ def _rules(ranking: Ranking) -> tuple[str, ...]:
     if _is_other_metric(ranking):
         rules.append(
             f"Last accuracy: accuracy in percent at the last evaluation; mean of last "
-            f"{LAST_EVALUATIONS}, last, best and start are {ranking.task.metric}."
+            f"{count}, last, best and start are {ranking.task.metric}."
         )
     if _hands_out_once(ranking):
         rules.append("Once: bytes handed to clients a single time, all clients, not part of down.")
@@ -280,6 +281,7 @@ def _csv_line(ranking: Ranking, s: Standing, accuracy: bool) -> dict[str, object
     ):
         line[f"{name}_mean"] = units.exact(value.mean if value else None)
         line[f"{name}_sd"] = units.exact(value.sd if value else None)
+    line["evaluations_averaged"] = averaged(ranking.task.cells)
     for name in ("scalars_down", "scalars_up", "bytes_down", "bytes_up", "client_bytes_once"):
         line[name] = _mean_count(getattr(s, name))
     line["n_to_target"] = s.rounds_to_target.n if s.rounds_to_target else 0
