@@ -10,6 +10,7 @@ from torch import nn
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.progress import Silent
+from gptfl_bench.core.randomness import Seeds
 from gptfl_bench.data.task import Task
 from gptfl_bench.engine.method import Method
 from gptfl_bench.explore import access_to
@@ -22,13 +23,13 @@ from gptfl_reports.notebook import Results
 def run(
     methods: str | Method | Sequence[str | Method] = "all",
     dataset: str | Task = "digits",
-    seeds: int | Sequence[int] = (0, 1, 2),
+    seeds: Seeds = (0, 1, 2),
     out: str | Path | None = None,
     *,
     preset: str = "default",
     model: str | nn.Module | None = None,
     launcher: Launcher = "basic",
-    force: bool = False,
+    force: bool | Sequence[str] = False,
     cache: str | Path | None = None,
     data_folder: str | Path | None = None,
     download: bool = True,
@@ -45,7 +46,7 @@ def run(
         preset: Name of the preset.
         model: Name of a network, or a network whose weights are the start.
         launcher: Where cells run.
-        force: Run finished cells again.
+        force: Run cells that have ended again: all, or those of these ids.
         cache: Folder of results that cells share.
         data_folder: Folder in which data sets are looked for and into which they are downloaded.
         download: Whether a data set that is not there may be downloaded.
@@ -70,7 +71,7 @@ def run(
     )
     scratch = None if out is not None else tempfile.TemporaryDirectory(prefix="gptfl-bench-")
     folder = Path(scratch.name) / "run" if scratch else Path(str(out)).expanduser()
-    context = experiment.context(folder, "gptfl_bench.run", force, access.cache)
+    context = experiment.context(folder, "gptfl_bench.run", force, access.cache, plan.cells)
     with for_caller() if progress else Silent() as shown:
         cells = tuple(launchers.execute(plan.cells, context, shown, launcher))
     # A temporary folder stays for as long as somebody holds its results.

@@ -3,6 +3,7 @@
 Everything is computed from records, as in a report, and nothing here needs torch.
 """
 
+import warnings
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -28,10 +29,16 @@ if TYPE_CHECKING:
 def read(folder: str | Path) -> "Results":
     """Return the results of a run folder, cells that have not ended included.
 
+    A damaged cell is left out with a warning.
+
     Raises:
-        UsageError: If the folder holds no cells, or a damaged one.
+        UsageError: If the folder holds no cells.
     """
-    return Results(read_cells(Path(folder).expanduser()))
+
+    def warn(error: UsageError) -> None:
+        warnings.warn(str(error), stacklevel=4)
+
+    return Results(read_cells(Path(folder).expanduser(), warn))
 
 
 class Results:

@@ -1,6 +1,6 @@
 """A run folder's report: its numbers, made once from records alone, as files and as a page."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,7 +11,7 @@ from gptfl_reports.figures.holdings import Holdings
 from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.page.page import page
 from gptfl_reports.records.cells import Cell, in_order, read_cells
-from gptfl_reports.records.errors import unknown
+from gptfl_reports.records.errors import UsageError, unknown
 from gptfl_reports.records.files import write_files
 from gptfl_reports.tables import synthetic
 from gptfl_reports.tables.ablations import ablations_csv, ablations_markdown
@@ -125,7 +125,8 @@ class Report:
         """Write files and page, and return the files written.
 
         All files are made before the first is written, and each is replaced whole. The same records
-        give the same bytes. Figures are left out where there is nothing to draw.
+        give the same bytes. Figures are left out where there is nothing to draw, and those of an
+        earlier report that no longer apply are removed.
 
         Args:
             out: Where to; made if missing.
@@ -134,22 +135,37 @@ class Report:
             UsageError: If ``out`` can't be written to.
         """
         text = self.page(_back(self.run_folder, out))
-        return write_files(out, self.files() | {"index.html": text.encode()})
+        files = self.files() | {"index.html": text.encode()}
+        # Names of these depend on what they show, so an earlier report may have left others.
+        earlier = [
+            path.relative_to(out).as_posix()
+            for pattern in (holdings_figure.FILES, synthetic.SHEETS)
+            for path in out.glob(pattern)
+            if path.is_file()
+        ]
+        return write_files(out, dict.fromkeys(earlier, b"") | files)
 
 
-def write_report(run_folder: Path, out: Path, baseline: str = "fedavg") -> list[Path]:
+def write_report(
+    run_folder: Path,
+    out: Path,
+    baseline: str = "fedavg",
+    damaged: Callable[[UsageError], None] | None = None,
+) -> list[Path]:
     """Write the report of a run folder and return the files written.
 
     Args:
         run_folder: The folder that holds the cells.
         out: Where to; made if missing.
         baseline: The method that all others are compared with.
+        damaged: Is told of each cell that can't be read, and the report is of the others; if left
+            out, the first such cell is an error.
 
     Raises:
         UsageError: If there is no cell, or none of another baseline, a cell, a partition or a
             description of synthetic data is damaged, or ``out`` can't be written to.
     """
-    return Report.of(read_cells(run_folder), run_folder, baseline).write(out)
+    return Report.of(read_cells(run_folder, damaged), run_folder, baseline).write(out)
 
 
 def _back(run_folder: Path, out: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,14 +29,14 @@ from gptfl_bench.runs import config, experiment
     ],
     ids=lambda seeds: type(seeds).__name__,
 )
-def test_whole_numbers_of_any_library_are_seeds(seeds: object) -> None:
+def test_whole_numbers_of_any_library_are_seeds(seeds: Any) -> None:
     found = as_seeds(seeds)
     assert found == [0, 3]
     assert {type(seed) for seed in found} == {int}
 
 
 @pytest.mark.parametrize("seed", [3, np.int64(3), np.array(3), torch.tensor(3)], ids=str)
-def test_one_number_is_one_seed(seed: int) -> None:
+def test_one_number_is_one_seed(seed: Any) -> None:
     assert [cell.seed for cell in experiment.plan(["fedavg"], "digits", "quick", seed).cells] == [3]
 
 
@@ -47,7 +48,7 @@ def test_one_number_is_one_seed(seed: int) -> None:
     ],
     ids=repr,
 )  # fmt: skip
-def test_anything_else_is_refused(seed: int) -> None:
+def test_anything_else_is_refused(seed: Any) -> None:
     """``0.0`` and ``True`` would hash to other partitions than 0 and 1."""
     with pytest.raises(UsageError, match=r"whole number.* of 0 or more"):
         gb.run("fedavg", seeds=seed, preset="quick")
@@ -87,7 +88,7 @@ def test_numbers_and_paths_of_libraries_are_settings(tmp_path: Path) -> None:
         plan={"lr": np.float32(0.5), "steps": np.int32(1)}, target=np.float64(0.5),
     )  # fmt: skip
     assert done.rows["rounds"].tolist() == [1]
-    plan = done.cells[0].record["config"]["plan"]
+    plan: Any = done.cells[0].record["config"]["plan"]
     assert (plan["lr"], plan["steps"]) == (0.5, 1)
 
 

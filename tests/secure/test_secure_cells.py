@@ -306,3 +306,14 @@ def test_impossible_settings_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(values))):
         SecureSettings(**values)
     assert replace(SecureSettings(), bits=12).least(10) == 7
+
+
+def test_a_cell_that_lost_every_round_is_no_result(run_cell: RunCell) -> None:
+    """All three clients fall silent: the values are those of the start, however good it is."""
+    outcome = run_cell(
+        FedAvg(plan=PLAN), secure_aggregation=True, secure=SecureSettings(dropout=0.99)
+    )
+    cell = outcome.cell
+    assert cell.row()["rounds_lost"] == 3
+    assert cell.ending.status == "failed"
+    assert cell.ending.reason.startswith("nothing was learnt, for all 3 rounds were abandoned: ")

@@ -14,7 +14,7 @@ from gptfl_bench.cells.rounds import CHECKPOINT, Rounds
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import World, build_world
 from gptfl_bench.core.cache import Artifacts
-from gptfl_bench.core.errors import Diverged, Refusal, UsageError
+from gptfl_bench.core.errors import Diverged, NothingLearnt, Refusal, UsageError
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_bench.quality.describe import refuse_unmeasurable
 from gptfl_reports.records.cells import Cell, read_cell, write_record
@@ -33,13 +33,17 @@ class Context:
         out: The run folder.
         artifacts: Shared results.
         command: The command line, for the record.
-        force: Whether finished cells are run again.
+        force: Whether cells that have ended are run again: all, none, or those of these ids.
     """
 
     out: Path
     artifacts: Artifacts
     command: str = ""
-    force: bool = False
+    force: bool | frozenset[str] = False
+
+    def forces(self, run_id: str) -> bool:
+        """Return whether a cell is run again even if it has ended or is damaged."""
+        return self.force if isinstance(self.force, bool) else run_id in self.force
 
 
 def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None) -> Cell:
@@ -59,7 +63,7 @@ def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".lock", timeout=0):
-            if context.force:
+            if context.forces(spec.run_id):
                 _clear(folder)
             if (folder / "record.json").exists():
                 cell = read_cell(folder)
@@ -96,6 +100,8 @@ def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress:
         log.append(CellEnded("finished"))
     except (Refusal, UsageError) as reason:
         log.append(CellEnded("refused", str(reason)))
+    except NothingLearnt as reason:
+        log.append(CellEnded("failed", str(reason)))
     except Diverged as reason:
         log.append(CellEnded("diverged", str(reason)))
     except Exception as error:

@@ -10,7 +10,7 @@ from gptfl_bench.cells.preparation import prepare
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import World
 from gptfl_bench.core import groups as g
-from gptfl_bench.core.errors import Diverged, RoundAbandoned
+from gptfl_bench.core.errors import Diverged, NothingLearnt, RoundAbandoned
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Progress
 from gptfl_bench.core.randomness import isolated_torch_rng
@@ -19,7 +19,13 @@ from gptfl_bench.engine.cohort import Cohort
 from gptfl_bench.engine.server import Server
 from gptfl_bench.quality.pictures import write_pictures
 from gptfl_bench.training.evaluate import evaluate
-from gptfl_reports.records.events import EventLog, RoundAggregated, RoundEvaluated, RoundLost
+from gptfl_reports.records.events import (
+    EventLog,
+    RoundAggregated,
+    RoundEvaluated,
+    RoundLost,
+    read_events,
+)
 
 CHECKPOINT = Path("state") / "checkpoint.safetensors"
 """Where a cell's checkpoint lies in its folder."""
@@ -51,6 +57,7 @@ class Rounds:
         Raises:
             Refusal: If the method can't run on the task.
             Diverged: If a loss or a weight is not finite.
+            NothingLearnt: If every round was abandoned.
         """
         if checkpoint is None:
             state, done = self.prepare(), 0
@@ -68,6 +75,7 @@ class Rounds:
                 self.evaluate(state, server)
             self.store(state, number)
             self.progress.stage("rounds", number, rounds)
+        self._check_learnt()
         trained = self.spec.method.pictures(state)
         if trained:
             write_pictures(self.folder, trained, self.world.task.label_names)
@@ -145,6 +153,14 @@ class Rounds:
         checkpoint = Checkpoint(number, state, self.log.offset, dict(store.versions))
         checkpoint.write(self.folder / CHECKPOINT)
         store.prune()
+
+    def _check_learnt(self) -> None:
+        events = list(read_events(self.folder / "events.jsonl"))
+        lost = [event for event in events if isinstance(event, RoundLost)]
+        if lost and not any(isinstance(event, RoundAggregated) for event in events):
+            raise NothingLearnt(
+                f"nothing was learnt, for all {len(lost)} rounds were abandoned: {lost[-1].reason}"
+            )
 
     def _log_traffic(self) -> None:
         for traffic in self.server.federation.channel.settle():

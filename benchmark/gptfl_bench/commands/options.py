@@ -104,6 +104,11 @@ def access_of(options: argparse.Namespace) -> "Access":
     )
 
 
+def warn(error: UsageError) -> None:
+    """Say on standard error what is wrong with one of several cells; the command goes on."""
+    print(f"gptfl-bench: {error}", file=sys.stderr)
+
+
 def command_line() -> str:
     """Return the words of this command, for records."""
     return " ".join(["gptfl-bench", *sys.argv[1:]])

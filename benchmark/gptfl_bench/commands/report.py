@@ -2,7 +2,8 @@
 
 import argparse
 
-from gptfl_bench.commands.options import OK, expanded
+from gptfl_bench.commands.options import FAILED, OK, expanded, warn
+from gptfl_bench.core.errors import UsageError
 
 
 def arrange(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,9 @@ def run(options: argparse.Namespace) -> int:
     from gptfl_reports.report import write_report
 
     out = options.out or options.folder / "report"
-    for path in write_report(options.folder, out, options.baseline):
+    damaged: list[UsageError] = []
+    for path in write_report(options.folder, out, options.baseline, damaged.append):
         print(path)
-    return OK
+    for error in damaged:
+        warn(error)
+    return FAILED if damaged else OK

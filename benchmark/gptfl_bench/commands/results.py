@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from gptfl_bench.commands.options import expanded
+from gptfl_bench.commands.options import FAILED, OK, expanded, warn
 from gptfl_bench.core.errors import UsageError, unknown
 
 FORMATS = ("table", "json", "csv", "model-index")
@@ -34,7 +34,8 @@ def run(options: argparse.Namespace) -> int:
     if options.watch:
         _watch(options.folder)
         return 0
-    cells = read_cells(options.folder)
+    damaged: list[UsageError] = []
+    cells = read_cells(options.folder, damaged.append)
     rows = [cell.row() for cell in cells]
     if options.format == "json":
         print(json.dumps(rows, indent=1))
@@ -46,7 +47,9 @@ def run(options: argparse.Namespace) -> int:
         show(cells)
     else:
         print(rows_table(cells), end="")
-    return 0
+    for error in damaged:
+        warn(error)
+    return FAILED if damaged else OK
 
 
 def _watch(folder: Path) -> None:
@@ -58,7 +61,7 @@ def _watch(folder: Path) -> None:
 
     with Live(refresh_per_second=1 / _EVERY) as live:
         while True:
-            cells = read_cells(folder)
+            cells = read_cells(folder, lambda _: None)
             live.update(colourful(cells), refresh=True)
             if all(cell.ending.status != "running" for cell in cells):
                 return

@@ -15,6 +15,7 @@ from gptfl_bench.commands.options import (
     launcher_of,
     names,
     seeds_of,
+    warn,
 )
 
 METHODS_HELP = (
@@ -38,7 +39,10 @@ def arrange(parser: argparse.ArgumentParser) -> None:
         help="run folder (default: runs)",
     )
     arrange_launcher(parser)
-    add("--force", action="store_true", help="run cells again that have ended")
+    add(
+        "--force", nargs="?", const="", metavar="ID,..",
+        help="run cells again that have ended: all of the command's, or those of these ids",
+    )  # fmt: skip
     add("--cfg", action="store_true", help="print the resolved settings and run nothing")
     add("--export", default="", metavar="T,..", help="hand each cell to tensorboard or mlflow")
     arrange_access(parser)
@@ -52,19 +56,20 @@ def run(options: argparse.Namespace) -> int:
     from gptfl_reports import exports
 
     launcher = launcher_of(options)
+    force, overrides = _force(options)
     hand_over = exports.exporters(names(options.export))
     plan = experiment.plan(
         names(options.methods),
         options.dataset,
         options.preset,
         seeds_of(options),
-        options.overrides,
+        overrides,
         access=access_of(options),
     )
     if options.cfg:
         print(config.as_yaml(plan.config, list(dict.fromkeys(c.name for c in plan.cells))), end="")
         return OK
-    context = experiment.context(options.out, command_line(), options.force, options.cache)
+    context = experiment.context(options.out, command_line(), force, options.cache, plan.cells)
     # A download has its own bar, so it comes before the run's.
     plan.cells[0].load_task()
     with for_terminal() as shown:
@@ -80,10 +85,19 @@ def run(options: argparse.Namespace) -> int:
     return FAILED if missed or any(r["status"] == "failed" for r in rows) else OK
 
 
+def _force(options: argparse.Namespace) -> tuple[bool | list[str], list[str]]:
+    """Return which cells are run again, and the settings; one may stand right after ``--force``."""
+    if options.force is None:
+        return False, options.overrides
+    if "=" in options.force:
+        return True, [options.force, *options.overrides]
+    return names(options.force) or True, options.overrides
+
+
 def _print_leaderboard(folder: Path, run_ids: set[str]) -> None:
     from gptfl_reports.numbers.board import leaderboard
     from gptfl_reports.records.cells import read_cells
     from gptfl_reports.tables.leaderboard import to_terminal
 
-    cells = [cell for cell in read_cells(folder) if cell.record["run_id"] in run_ids]
+    cells = [c for c in read_cells(folder, warn) if c.record["run_id"] in run_ids]
     print(to_terminal(leaderboard(cells)), end="")

@@ -12,5 +12,9 @@ class Diverged(Exception):  # noqa: N818 - an outcome that stays in the tables a
     """A loss or a weight became infinite or not a number."""
 
 
+class NothingLearnt(Exception):  # noqa: N818 - an outcome that stays in the tables as "failed"
+    """Every round of a cell was abandoned, so its values are those of the start."""
+
+
 class RoundAbandoned(Exception):  # noqa: N818 - an outcome of a round, not a fault
     """Fewer clients than the threshold were left, so nothing was learnt."""

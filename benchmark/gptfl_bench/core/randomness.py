@@ -9,6 +9,7 @@ import hashlib
 import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import SupportsIndex
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ import torch
 from gptfl_bench.core.errors import UsageError
 
 Name = str | int
+Seeds = SupportsIndex | Iterable[SupportsIndex]
+"""One or several whole numbers of any library."""
 
 
-def as_seed(value: object) -> int:
+def as_seed(value: SupportsIndex) -> int:
     """Return a whole number of any library (NumPy, torch, pandas) as a seed.
 
     The seed's text is hashed, so ``0.0`` or ``True`` would silently be other seeds than 0 and 1.
@@ -28,7 +31,7 @@ def as_seed(value: object) -> int:
     """
     kind = str(getattr(value, "dtype", type(value).__name__)).rpartition(".")[2]
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
+        number = operator.index(value)
     except (TypeError, ValueError, RuntimeError):
         number = -1
     if number < 0 or kind == "bool":
@@ -36,18 +39,18 @@ def as_seed(value: object) -> int:
     return number
 
 
-def as_seeds(values: object) -> list[int]:
+def as_seeds(values: Seeds) -> list[int]:
     """Return one or several whole numbers as seeds.
 
     Raises:
         UsageError: If there is none, one is no seed, or one is there twice.
     """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        values = [values]
+        return [as_seed(values)]  # type: ignore[arg-type]
     try:
         listed = list(values)
     except TypeError:  # an array without dimensions
-        listed = [values]
+        return [as_seed(values)]  # type: ignore[arg-type]
     seeds = [as_seed(value) for value in listed]
     if not seeds or len(set(seeds)) < len(seeds):
         raise UsageError(f"seeds {seeds} must be distinct whole numbers of 0 or more.")

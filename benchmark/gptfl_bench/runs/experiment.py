@@ -12,7 +12,7 @@ from gptfl_bench.cells.cell import Context
 from gptfl_bench.cells.spec import CellSpec, forget_tasks
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError, unknown
-from gptfl_bench.core.randomness import as_seeds
+from gptfl_bench.core.randomness import Seeds, as_seeds
 from gptfl_bench.data.access import Access, check_folder, default_cache
 from gptfl_bench.data.partition import partitions
 from gptfl_bench.data.task import Task, tasks
@@ -40,7 +40,7 @@ def plan(
     methods_asked: Sequence[str | Method],
     dataset: str | Task,
     preset: str,
-    seeds: int | Sequence[int],
+    seeds: Seeds,
     overrides: Sequence[str] = (),
     network: nn.Module | None = None,
     access: Access | None = None,
@@ -147,16 +147,34 @@ def started(names: Sequence[str], start: str) -> list[str]:
 
 
 def context(
-    out: Path, command: str = "", force: bool = False, cache: Path | None = None
+    out: Path,
+    command: str = "",
+    force: bool | Sequence[str] = False,
+    cache: Path | None = None,
+    cells: Sequence[CellSpec] = (),
 ) -> Context:
     """Return what cells are given.
 
+    Args:
+        out: The run folder.
+        command: The command line, for records.
+        force: Whether cells that have ended are run again; or the ids of those that are.
+        cache: Folder of results that cells share.
+        cells: The cells of the run, whose ids may be given.
+
     Raises:
-        UsageError: If ``out`` is a file.
+        UsageError: If ``out`` is a file, or an id is none of the run's.
     """
     check_folder(out)
     check_folder(cache := cache or default_cache())
-    return Context(out, Artifacts(cache), command, force)
+    if isinstance(force, bool):
+        return Context(out, Artifacts(cache), command, force)
+    known = [cell.run_id for cell in cells]
+    wanted = [force] if isinstance(force, str) else list(force)
+    for run_id in wanted:
+        if run_id not in known:
+            raise unknown("cell of this run", run_id, known)
+    return Context(out, Artifacts(cache), command, frozenset(wanted))
 
 
 def _object_name(method: Method, taken: dict[str, Method]) -> str:

@@ -98,5 +98,5 @@ def _in_words(spec: CellSpec, cell: Cell) -> str:
     else:
         text = f"{row['status']}: {row['reason']}"
     if cell.record["method_sha256"] != provenance.method_source(spec.method)[1]:
-        text += " (the method's source has changed since; --force runs it again)"
+        text += f" (the method's source has changed since; --force {spec.run_id} runs it again)"
     return text

@@ -115,6 +115,10 @@ def _strip(axis: "Axes", values: Sequence[float], label: str) -> None:
     axis.set_ylabel(label, fontsize=8)
 
 
+FILES = "holdings-*.*"
+"""Pattern of the files' names in a report."""
+
+
 def files(holdings: Holdings, stem: str) -> dict[str, bytes]:
     """Return the figure as SVG and PNG, and its numbers as CSV, by file name."""
     return {

@@ -58,6 +58,7 @@ class Standing:
     bytes_to_target: Spread | None
     seconds: Spread | None
     server_saw_clients: bool | None
+    rounds_lost: int
     versus: Spread | None
     mark: str = ""
     second: bool = False
@@ -127,6 +128,7 @@ def _standing(entrant: Entrant, base: Entrant | None) -> Standing:
         bytes_to_target=over(lambda row: row["bytes_to_target"]),
         seconds=over(lambda row: row["seconds"]),
         server_saw_clients=any(row["server_saw_clients"] for row in rows) if rows else None,
+        rounds_lost=sum(cell.row()["rounds_lost"] for cell in entrant.cells),
         versus=versus,
     )
 

@@ -16,6 +16,8 @@ QUICK = "QUICK RUN - not for comparison"
 """The stamp on everything made from quick cells."""
 _NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search", "quality"}
 """Parts of a resolved configuration that may differ between cells of one entrant."""
+_MAKERS = ("gptfl-bench", "torch")
+"""Whose versions must be equal for cells to differ in nothing but the seed."""
 LOCAL_BUDGET = ("epochs", "steps", "batch_size")
 """Parts of the local plan that are budget, not tuning: a comparison must hold them equal."""
 
@@ -46,7 +48,27 @@ class Entrant:
 
     @property
     def status(self) -> str:
-        """What became of the cells, with every sentence; "not converged" for divergence."""
+        """What became of the cells, with every sentence; "not converged" for divergence.
+
+        Cells of different versions of PyTorch or of this program may differ in more than the seed,
+        which is said, too.
+        """
+        return "; ".join([self._fates, *self.versions])
+
+    @property
+    def versions(self) -> list[str]:
+        """The versions by seed, where cells have different ones."""
+        made: dict[str, list[int]] = {}
+        for cell in self.cells:
+            found = cell.record["versions"]
+            words = ", ".join(f"{name} {found.get(name, 'unknown')}" for name in _MAKERS)
+            made.setdefault(words, []).append(cell.record["seed"])
+        if len(made) == 1:
+            return []
+        return [f"{_seeds(seeds)} made by {words}" for words, seeds in made.items()]
+
+    @property
+    def _fates(self) -> str:
         fates: dict[str, list[int]] = {}
         for cell in self.cells:
             words = fate(cell.ending.status, cell.ending.reason)
@@ -57,9 +79,7 @@ class Entrant:
         others = {cell.ending.status for cell in self.cells} - {"finished"}
         verb = "converged" if others == {"diverged"} else "finished"
         sentences = [
-            f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}: {words}"
-            for words, seeds in fates.items()
-            if words != "finished"
+            f"{_seeds(seeds)}: {words}" for words, seeds in fates.items() if words != "finished"
         ]
         return "; ".join([f"{done} of {len(self.cells)} {verb}", *sentences])
 
@@ -108,6 +128,10 @@ def group(cells: Iterable[Cell]) -> tuple[TaskGroup, ...]:
         metric = metric_words(record["metric"])
         groups.append(TaskGroup(title, quick, metric, _entrants(members)))
     return tuple(groups)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
 
 
 def metric_words(metric: str) -> str:

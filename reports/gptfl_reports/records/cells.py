@@ -6,7 +6,7 @@ A cell is a folder ``<run folder>/<run id>/`` with ``record.json`` (what determi
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -131,6 +131,7 @@ class Cell:
             seconds=self.seconds,
             server_saw_clients=any(event.server_saw_clients for event in aggregated),
             secure_aggregation=record["secure_aggregation"],
+            rounds_lost=len(ended) - len(aggregated),
         )
 
     @property
@@ -179,13 +180,13 @@ def read_cell(folder: Path) -> Cell:
     except (OSError, ValueError) as error:
         raise UsageError(
             f"the cell {folder} can't be read ({error}); remove the folder or run it again "
-            "with --force."
+            f"with --force {folder.name}."
         ) from error
     missing = RunRecord.__required_keys__ - set(record) if isinstance(record, dict) else {"schema"}
     if missing:
         raise UsageError(
             f"{path} lacks {', '.join(sorted(missing))}; remove the folder {folder} or run it "
-            "again with --force."
+            f"again with --force {folder.name}."
         )
     if not isinstance(record["schema"], int) or record["schema"] > SCHEMA:
         raise UsageError(
@@ -195,16 +196,29 @@ def read_cell(folder: Path) -> Cell:
     return Cell(folder, record, events)
 
 
-def read_cells(run_folder: Path) -> list[Cell]:
+def read_cells(run_folder: Path, damaged: Callable[[UsageError], None] | None = None) -> list[Cell]:
     """Return all cells of a run folder, by data set, method and seed.
+
+    Args:
+        run_folder: The folder.
+        damaged: Is told of each cell that can't be read, and the others are returned; if left out,
+            the first such cell is an error.
 
     Raises:
         UsageError: If the folder does not exist or holds no cell.
     """
     if not run_folder.is_dir():
         raise UsageError(f"no folder {str(run_folder)!r}; give the --out folder of a run.")
-    cells = [read_cell(path.parent) for path in sorted(run_folder.glob("*/record.json"))]
-    if not cells:
+    folders = [path.parent for path in sorted(run_folder.glob("*/record.json"))]
+    cells = []
+    for folder in folders:
+        try:
+            cells.append(read_cell(folder))
+        except UsageError as error:
+            if damaged is None:
+                raise
+            damaged(error)
+    if not folders:
         raise UsageError(
             f"the folder {str(run_folder)!r} holds no cells; give the --out folder of a run."
         )

@@ -18,7 +18,8 @@ class Row(TypedDict):
     """A cell in one line: the keys of ``results --format json`` and the columns of its CSV.
 
     Values are fractions in [0, 1]; counts cover the whole cohort; ``*_to_target`` are null when
-    the target was never reached, and sum both directions from round 0 on.
+    the target was never reached, and sum both directions from round 0 on. ``rounds_lost`` counts
+    the rounds in which too few clients stayed for a secure sum, so that nothing was learnt.
     """
 
     run_id: str
@@ -48,6 +49,7 @@ class Row(TypedDict):
     seconds: float
     server_saw_clients: bool
     secure_aggregation: bool
+    rounds_lost: int
 
 
 class DatasetRecord(TypedDict):

@@ -17,7 +17,7 @@ from gptfl_reports.tables.table import Column, Entry, Table, csv_text, latex, ma
 
 _NAMES = {"fedavg": "FedAvg"}
 _LATEX_COLUMNS = (
-    "method seeds mean_last last best start last_accuracy versus down up once to_target status"
+    "method seeds mean_last last best start last_accuracy versus down up once to_target lost status"
 )
 _TERMINAL_COLUMNS = "method seeds mean_last start last_accuracy versus down up to_target"
 _IN_A_LINE = 6
@@ -108,6 +108,7 @@ def _table(ranking: Ranking) -> Table:
         Column("up", "up"),
         *([Column("once", "once")] if _hands_out_once(ranking) else []),
         *([] if target is None else [Column("to_target", f"to {100 * target:g} %")]),
+        *([Column("lost", "rounds lost")] if _lost_rounds(ranking) else []),
         Column("seconds", "time"),
         Column("saw", "server saw clients", "left"),
         Column("status", "status", "wide"),
@@ -148,6 +149,7 @@ def _entries(standing: Standing, base: str) -> dict[str, Entry]:
         "up": _traffic(s.bytes_up, s.scalars_up),
         "once": _traffic(s.client_bytes_once, None),
         "to_target": _to_target(s),
+        "lost": Entry(f"{s.rounds_lost:,}", order=s.rounds_lost),
         "seconds": Entry(
             units.duration(s.seconds.mean) if s.seconds else units.NONE, order=_mean(s.seconds)
         ),
@@ -194,6 +196,10 @@ def _hands_out_once(ranking: Ranking) -> bool:
     return any(s.client_bytes_once and s.client_bytes_once.mean for s in ranking.standings)
 
 
+def _lost_rounds(ranking: Ranking) -> bool:
+    return any(s.rounds_lost for s in ranking.standings)
+
+
 def _is_other_metric(ranking: Ranking) -> bool:
     """Return whether a task's values are no accuracies, which are then shown as well."""
     return ranking.task.metric != "accuracy"
@@ -220,6 +226,11 @@ def _rules(ranking: Ranking) -> tuple[str, ...]:
         )
     if _hands_out_once(ranking):
         rules.append("Once: bytes handed to clients a single time, all clients, not part of down.")
+    if _lost_rounds(ranking):
+        rules.append(
+            "Rounds lost: rounds of all cells in which too few clients stayed for a secure sum; "
+            "nothing was learnt in them."
+        )
     if ranking.baseline:
         rules.append(
             f"vs {_NAMES.get(ranking.baseline, ranking.baseline)}: difference in the ranked value "
@@ -238,12 +249,17 @@ def _brief(ranking: Ranking) -> tuple[str, ...]:
         *(
             f"{s.entrant.label}: {s.entrant.status}"
             for s in ranking.standings
-            if s.n < len(s.entrant.cells)
+            if s.n < len(s.entrant.cells) or s.entrant.versions
         ),
         *(
             f"{s.entrant.label}: {s.rounds_to_target.n} of {s.n} reached the target"
             for s in ranking.standings
             if s.rounds_to_target and s.rounds_to_target.n < s.n
+        ),
+        *(
+            f"{s.entrant.label}: {s.rounds_lost} rounds lost, too few clients stayed"
+            for s in ranking.standings
+            if s.rounds_lost
         ),
     )
 
@@ -288,6 +304,7 @@ def _csv_line(ranking: Ranking, s: Standing, accuracy: bool) -> dict[str, object
     for name in ("rounds_to_target", "scalars_to_target", "bytes_to_target"):
         line[name] = _mean_count(getattr(s, name))
     return line | {
+        "rounds_lost": s.rounds_lost,
         "seconds": units.exact(s.seconds.mean if s.seconds else None),
         "server_saw_clients": s.server_saw_clients,
         "baseline": ranking.baseline,

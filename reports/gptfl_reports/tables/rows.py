@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from gptfl_reports.numbers.tasks import fate, in_a_line, metric_words
+from gptfl_reports.numbers.tasks import fate, group, in_a_line, metric_words
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.schema import Row, RunRecord
 from gptfl_reports.tables import units
@@ -31,14 +31,15 @@ def rows_table(cells: Sequence[Cell]) -> str:
 
     blocks: list[str] = []
     for heading, members in _by_heading(cells).items():
+        names = _names(members)
         grid = tabulate(
-            [_line(row) for row in members],
+            [_line(names[label], row) for label, row in members],
             headers=_HEADERS,
             tablefmt="simple",
             disable_numparse=True,
             colalign=("left", "right", "left", *["right"] * 8),
         )
-        sentences = _sentences(members)
+        sentences = [*_legend(names), *_sentences(members)]
         lines = [line.rstrip() for line in grid.splitlines()]
         blocks.append("\n".join([heading, "", *lines, *([""] if sentences else []), *sentences]))
     return "\n\n".join(blocks) + ("\n" if blocks else "no cells\n")
@@ -72,12 +73,14 @@ def colourful(cells: Sequence[Cell]) -> "Group":
                 justify="left" if place in (0, 2) else "right",
                 no_wrap=True,
             )
-        for row in members:
+        names = _names(members)
+        for label, row in members:
             style = _STYLES.get(row["status"], "red")
-            texts = [Text(text) for text in _line(row)]
+            texts = [Text(text) for text in _line(names[label], row)]
             texts[2].stylize(style)
             table.add_row(*texts)
-        parts += [table, *(Text(sentence, style="dim") for sentence in _sentences(members))]
+        sentences = [*_legend(names), *_sentences(members)]
+        parts += [table, *(Text(sentence, style="dim") for sentence in sentences)]
     return Group(*parts) if parts else Group(Text("no cells"))
 
 
@@ -87,19 +90,52 @@ def rows_csv(rows: Iterable[Row]) -> str:
     return csv_text(columns, [[dict(row)[column] for column in columns] for row in rows])
 
 
-def _by_heading(cells: Sequence[Cell]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
+Labelled = list[tuple[str, Row]]
+"""Rows, each with its method's name and what sets it apart where a task has it more than once."""
+
+
+def _by_heading(cells: Sequence[Cell]) -> dict[str, Labelled]:
+    labels = {
+        cell.folder: entrant.label
+        for task in group(cells)
+        for entrant in task.entrants
+        for cell in entrant.cells
+    }
+    groups: dict[str, Labelled] = {}
     for cell in cells:
-        groups.setdefault(_heading(cell.record), []).append(cell.row())
+        groups.setdefault(_heading(cell.record), []).append((labels[cell.folder], cell.row()))
     return groups
 
 
-def _sentences(rows: Sequence[Row]) -> list[str]:
-    return [
-        f"{row['method']} seed {row['seed']}: {fate(row['status'], row['reason'])}"
-        for row in rows
-        if row["reason"]
+def _names(rows: Labelled) -> dict[str, str]:
+    """Return a name that fits into the column for each label; numbered ones are explained below."""
+    names: dict[str, str] = {}
+    for label, row in rows:
+        if len(label) <= _METHOD_WIDTH:
+            names[label] = label
+        elif label not in names:
+            short = label[: _METHOD_WIDTH - 1] + "…"
+            number = f" [{len(names) + 1}]"
+            alone = label == row["method"] and short not in names.values()
+            names[label] = short if alone else label[: _METHOD_WIDTH - len(number)] + number
+    return names
+
+
+def _legend(names: dict[str, str]) -> list[str]:
+    return [f"{name}: {label}" for label, name in names.items() if name.endswith("]")]
+
+
+def _sentences(rows: Labelled) -> list[str]:
+    lost = "in {} of {} rounds too few clients stayed, so nothing was learnt"
+    reasons = [
+        *((label, row, fate(row["status"], row["reason"])) for label, row in rows if row["reason"]),
+        *(
+            (label, row, lost.format(row["rounds_lost"], row["rounds"]))
+            for label, row in rows
+            if 0 < row["rounds_lost"] < row["rounds"]
+        ),
     ]
+    return [f"{label} seed {row['seed']}: {words}" for label, row, words in reasons]
 
 
 def _heading(record: RunRecord) -> str:
@@ -112,13 +148,10 @@ def _heading(record: RunRecord) -> str:
     )
 
 
-def _line(row: Row) -> list[str]:
-    method = row["method"]
-    if len(method) > _METHOD_WIDTH:
-        method = method[: _METHOD_WIDTH - 1] + "…"
+def _line(name: str, row: Row) -> list[str]:
     reached = row["rounds_to_target"]
     return [
-        method,
+        name,
         str(row["seed"]),
         fate(row["status"]),
         str(row["rounds"]),

@@ -12,14 +12,14 @@ from gptfl_reports.numbers.spread import Spread, paired, spread
 from gptfl_reports.numbers.standings import Ranking, Standing, by_seed
 from gptfl_reports.numbers.tasks import sealing
 from gptfl_reports.records.cells import Cell
-from gptfl_reports.records.events import RoundLost, SecureSum
+from gptfl_reports.records.events import SecureSum
 from gptfl_reports.tables import units
 from gptfl_reports.tables.table import Column, Entry, Table, csv_text, markdown
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What secure aggregation costs one entrant; means are over its cells that have sums.
+    """What secure aggregation costs one entrant; means are over the rounds that ended in a sum.
 
     Attributes:
         method: The method.
@@ -102,23 +102,23 @@ def secrecy_csv(board: Leaderboard) -> str:
 
 def _cost(sealed: Standing, plain: Standing | None) -> Cost | None:
     cells = sealed.entrant.cells
-    sums = [(cell, e) for cell in cells for e in _sums(cell)]
-    if not sums:
+    events = [event for cell in cells for event in _sums(cell)]
+    lost = sum(cell.row()["rounds_lost"] for cell in cells)
+    if not events and not lost:
         return None
-    events = [event for _, event in sums]
     value = paired(by_seed(sealed.entrant), by_seed(plain.entrant)) if plain else None
     return Cost(
         sealed.entrant.method,
         sealing(cells[0].record),
         _mean([event.asked for event in events]),
         _mean([event.stayed for event in events]),
-        sum(isinstance(event, RoundLost) for cell in cells for event in cell.events),
+        lost,
         value,
         *_traffic(cells, "up", plain),
         *_traffic(cells, "down", plain),
         _mean([event.seconds for event in events]),
-        max(event.error for event in events),
-        max(event.bound for event in events),
+        max((event.error for event in events), default=0.0),
+        max((event.bound for event in events), default=0.0),
         sum(event.clipped for event in events),
     )
 
@@ -132,7 +132,7 @@ def _traffic(
     cells: Sequence[Cell], direction: str, plain: Standing | None
 ) -> tuple[float, float | None]:
     return (
-        _mean([_each(cell, direction) for cell in cells if _sums(cell)]),
+        _mean([_each(cell, direction) for cell in cells if cell.traffic]),
         _mean([_each(cell, direction) for cell in plain.entrant.finished])
         if plain and plain.entrant.finished
         else None,
@@ -180,7 +180,7 @@ def _table(ranking: Ranking) -> Table:
 def _entries(cost: Cost) -> tuple[Entry, ...]:
     return (
         Entry(cost.method, cost.protocol),
-        Entry(f"{cost.stayed:.3g} of {cost.asked:.3g}"),
+        Entry(f"{cost.stayed:.3g} of {cost.asked:.3g}" if cost.asked else "never a sum"),
         Entry(f"{cost.lost:,}"),
         Entry(units.percent(cost.value, signed=True), f"n={cost.value.n}" if cost.value else ""),
         _bytes(cost.up, cost.up_plain),

@@ -255,6 +255,10 @@ def _values(one: Quality) -> Iterable[tuple[str, str, float | None, float | None
         yield "diversity", own.name, own.diversity.synthetic, own.diversity.real
 
 
+SHEETS = f"{FOLDER}/*/*"
+"""Pattern of the contact sheets' files in a report."""
+
+
 def sheet_files(all_described: Iterable[Described]) -> dict[str, bytes]:
     """Return the contact sheets' files by their path within the report."""
     return {
