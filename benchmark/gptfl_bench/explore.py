@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 from gptfl_bench.cells.settings import PartitionSettings, Settings
 from gptfl_bench.cells.world import share as share_samples
@@ -95,7 +95,7 @@ def share(
     clients: int = 20,
     alpha: float = 0.1,
     min_size: int = 1,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
 ) -> Shared:
     """Return how clients would share a task's training samples.
 
@@ -111,13 +111,13 @@ def share(
         UsageError: If the samples can't be shared so.
     """
     task = load(task) if isinstance(task, str) else task
-    seed = as_seed(seed)
-    recipe_settings = PartitionSettings(recipe, alpha, min_size, seed)
+    root = as_seed(seed)
+    recipe_settings = PartitionSettings(recipe, alpha, min_size, root)
     try:
         settings = Settings(partition=recipe_settings, num_clients=clients, cohort_size=1)
     except ValueError as error:
         raise UsageError(f"{error}.") from error
-    return Shared(task, share_samples(task, task.train, settings, seed))
+    return Shared(task, share_samples(task, task.train, settings, root))
 
 
 def synthesise(
@@ -127,7 +127,7 @@ def synthesise(
     *,
     prompts: str = "grammar",
     labels: Sequence[str] = (),
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     cache: str | Path | None = None,
     **options: Plain,
 ) -> Samples:
