@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.progress import Silent
 from gptfl_bench.core.randomness import Seeds
 from gptfl_bench.data.task import Task
@@ -56,6 +57,7 @@ def run(
     Raises:
         UsageError: If any name or value does not fit.
     """
+    keep_freed_memory()
     asked = [methods] if isinstance(methods, str | Method) else list(methods)
     if isinstance(model, str):
         overrides["model"] = model

@@ -28,6 +28,7 @@ from gptfl_bench.commands import (
 )
 from gptfl_bench.commands.options import INTERRUPTED, OK, USAGE
 from gptfl_bench.core.errors import UsageError, unknown
+from gptfl_bench.core.memory import keep_freed_memory
 
 EPILOG = """\
 examples:
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        keep_freed_memory()
         if not words or words[0] in ("-h", "--help"):
             print(_overview())
             return OK

@@ -20,6 +20,7 @@ from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Silent
 from gptfl_bench.data.task import Task
+from gptfl_bench.engine.channel import STRICT
 from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.method import Method, Need, methods
 from gptfl_bench.engine.server import Server
@@ -185,6 +186,22 @@ def test_the_shipped_checks_pass(
 ) -> None:
     """What ``gptfl_bench.check_method`` asks of anybody's method, beside what follows here."""
     assert check(make(name), tmp_path) == ""
+
+
+@EVERY
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "secure"])
+def test_counting_messages_equals_encoding_them(
+    run_cell: RunCell, monkeypatch: pytest.MonkeyPatch, name: str, secure: bool
+) -> None:
+    """Rows, events with their bytes, and tensors of server and clients."""
+    if secure and Need.REPLIES in make(name).needs:
+        pytest.skip("secure aggregation hides single replies")
+    ended = []
+    for strict in ("1", "0"):
+        monkeypatch.setenv(STRICT, strict)
+        ended.append(run_cell(make(name), rounds=2, secure_aggregation=secure))
+    assert any(event.wire_bytes > event.nbytes for event in ended[0].cell.traffic)
+    same(*ended)
 
 
 class Kill(Silent):

@@ -51,7 +51,7 @@ def build_server(
     federation = Federation(
         [world.train.select(torch.tensor(indices)) for indices in world.partition.clients],
         world.task.label_names,
-        Channel(),
+        Channel.as_asked(),
         ClientStore(folder / "state" / "clients"),
         world.networks,
         spec.seed,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.sources import source_sha256
 from gptfl_bench.engine.method import Method
 
@@ -101,8 +102,9 @@ def commit() -> str:
 
 
 def machine(device: torch.device) -> str:
-    """Return processor and device in words, without naming the host."""
+    """Return processor, memory policy and device in words, without naming the host."""
     words = f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} thread(s)"
+    words = f"{words}, {keep_freed_memory()}"
     return f"{words}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else words
 
 

@@ -56,6 +56,7 @@ def examine() -> list[Finding]:
     import torch
 
     from gptfl_bench.cells import provenance
+    from gptfl_bench.core.memory import keep_freed_memory
     from gptfl_bench.data import access
 
     found = [Finding(name, "not" not in v, v) for name, v in provenance.versions().items()]
@@ -67,6 +68,8 @@ def examine() -> list[Finding]:
     policy = os.environ.get("OMP_WAIT_POLICY", "not set")
     advice = policy if policy == "passive" else f"{policy}; idle threads spin, export it as passive"
     found.append(Finding("OMP_WAIT_POLICY", policy == "passive", advice))
+    policy = keep_freed_memory()
+    found.append(Finding("memory", "kept" in policy, policy))
     for name, folder in (
         ("working folder", Path.cwd()),
         ("data sets", access.default_data()),

@@ -6,7 +6,10 @@ A tree maps parameter names to tensors; groups map names such as ``model``, ``bu
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
 import safetensors.torch
 import torch
@@ -124,6 +127,82 @@ def rename(groups: Mapping[str, Tree], function: Callable[[str], str]) -> Groups
     }
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How groups lie in a message, which follows from names, shapes and dtypes alone.
+
+    Attributes:
+        head: What goes before the data: the header's length and the header.
+        order: Group and name of each tensor, in the order of the data.
+        arrival: The same in the order in which :func:`decode` yields them.
+        scalars: Number of scalars of each group.
+        nbytes: Size of each group's tensors in bytes.
+    """
+
+    head: bytes
+    order: tuple[tuple[str, str], ...]
+    arrival: tuple[tuple[str, str], ...]
+    scalars: dict[str, int]
+    nbytes: dict[str, int]
+
+    @property
+    def size(self) -> int:
+        """Length of the encoded message in bytes."""
+        return len(self.head) + sum(self.nbytes.values())
+
+
+def layout(groups: Mapping[str, Tree]) -> Layout:
+    """Return how :func:`encode` lays groups out, without looking at a single scalar.
+
+    Raises:
+        ValueError: If a group's name is empty or holds a slash, which separates it from the
+            tensor's name.
+    """
+    return _layout(
+        tuple(
+            (group, name, tensor.dtype, tensor.shape)
+            for group, tree in groups.items()
+            for name, tensor in tree.items()
+        ),
+        tuple(groups),
+    )
+
+
+@lru_cache(maxsize=256)
+def _layout(
+    tensors: tuple[tuple[str, str, torch.dtype, torch.Size], ...], names: tuple[str, ...]
+) -> Layout:
+    for group in names:
+        if not group or "/" in group:
+            raise ValueError(f"a group can't be called {group!r}: a name without a slash is needed")
+    header: dict[str, dict[str, object]] = {}
+    scalars: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    end = 0
+    # Sorted, so that the same payload has the same bytes whatever order it was put together in.
+    ordered = sorted(tensors, key=lambda tensor: tensor[:2])
+    for group, name, dtype, shape in ordered:
+        count = math.prod(shape)
+        start, end = end, end + count * dtype.itemsize
+        header[f"{group}/{name}"] = {
+            "dtype": _DTYPES[dtype],
+            "shape": list(shape),
+            "data_offsets": [start, end],
+        }
+        scalars[group] += count
+        sizes[group] += end - start
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    order = tuple((group, name) for group, name, _, _ in ordered)
+    return Layout(
+        len(text).to_bytes(8, "little") + text,
+        order,
+        tuple(sorted(order, key="/".join)),
+        dict(scalars),
+        dict(sizes),
+    )
+
+
 def encode(groups: Mapping[str, Tree]) -> bytes:
     """Return groups in the safetensors format.
 
@@ -132,26 +211,35 @@ def encode(groups: Mapping[str, Tree]) -> bytes:
             tensor's name.
     """
     # Written here and read by the library: its own writer takes twenty times as long, which every
-    # message of every client would pay.
-    header: dict[str, dict[str, object]] = {}
-    parts: list[memoryview] = []
-    end = 0
-    # Sorted, so that the same payload has the same bytes whatever order it was put together in.
-    for group, tree in sorted(groups.items()):
-        if not group or "/" in group:
-            raise ValueError(f"a group can't be called {group!r}: a name without a slash is needed")
-        for name, tensor in sorted(tree.items()):
-            flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            start, end = end, end + flat.numel()
-            header[f"{group}/{name}"] = {
-                "dtype": _DTYPES[tensor.dtype],
-                "shape": list(tensor.shape),
-                "data_offsets": [start, end],
-            }
-            parts.append(flat.numpy().data)
-    head = json.dumps(header, separators=(",", ":")).encode()
-    head += b" " * (-len(head) % 8)
-    return b"".join([len(head).to_bytes(8, "little"), head, *parts])
+    # client's kept state would pay.
+    form = layout(groups)
+    return b"".join([form.head, *(_raw(groups[group][name]) for group, name in form.order)])
+
+
+def _raw(tensor: Tensor) -> memoryview:
+    whole = tensor.detach().cpu().contiguous()
+    # A view of its own, for the stride of a single entry is whatever it was spread out from.
+    return whole.as_strided((whole.numel(),), (1,)).view(torch.uint8).numpy().data
+
+
+def copied(groups: Mapping[str, Tree]) -> Groups:
+    """Return what :func:`decode` makes of encoded groups, by one copy of each tensor.
+
+    Tensors stay on their device.
+    """
+    return _arriving(groups, lambda tensor: tensor.clone(memory_format=torch.contiguous_format))
+
+
+def lent(groups: Mapping[str, Tree]) -> Groups:
+    """Return the same as :func:`copied` in the sender's memory, to be read and not to be kept."""
+    return _arriving(groups, torch.Tensor.contiguous)
+
+
+def _arriving(groups: Mapping[str, Tree], function: Callable[[Tensor], Tensor]) -> Groups:
+    arrived: Groups = {}
+    for group, name in layout(groups).arrival:
+        arrived.setdefault(group, {})[name] = function(groups[group][name].detach())
+    return arrived
 
 
 def decode(data: bytes) -> Groups:

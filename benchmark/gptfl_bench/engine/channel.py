@@ -1,21 +1,28 @@
-"""The metered path between server and clients: every message is encoded, counted and decoded.
+"""The metered path between server and clients: every message is counted, byte for byte.
 
-What was not sent does not arrive, and what arrives shares no memory with the sender. The round,
-the client's id and its number of samples travel in a message's envelope; scalars and bytes count
-the payload's tensors, ``wire_bytes`` the whole encoded message.
+What was not sent does not arrive, and what arrives shares no memory with the sender: it is a copy
+of the very tensors that the payload names, in the order in which the codec yields them. Bytes
+follow from names, shapes and types by the codec's own arithmetic. A strict channel encodes and
+decodes every message in truth and must come to the same; tests run on it.
+
+The round, the client's id and its number of samples travel in a message's envelope; scalars and
+bytes count the payload's tensors, ``wire_bytes`` the whole encoded message.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
 from gptfl_bench.core import groups as g
+from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_reports.records.events import Direction, TrafficCounted
 
 ENVELOPE_BYTES = 24
 """Round, client id and number of samples as 64-bit integers."""
+
+STRICT = "GPTFL_BENCH_STRICT"
+"""Environment variable: 1 encodes and decodes every message of a cell, 0 and unset count alone."""
 
 
 @dataclass
@@ -28,41 +35,60 @@ class _Count:
 
 @dataclass
 class Channel:
-    """Carries messages and keeps the ledger of the round under way."""
+    """Carries messages and keeps the ledger of the round under way.
 
+    Attributes:
+        strict: Whether messages are encoded to bytes and decoded again.
+    """
+
+    strict: bool = False
     _ledger: dict[tuple[int, Direction, str], _Count] = field(default_factory=dict)
-    _last: dict[tuple[str, str], tuple[Tensor, int]] = field(default_factory=dict)
-    _bytes: bytes = field(default_factory=lambda: g.encode({}))
+
+    @classmethod
+    def as_asked(cls) -> "Channel":
+        """Return a channel that is strict if the environment asks for it.
+
+        Raises:
+            UsageError: If the environment variable is neither 0 nor 1.
+        """
+        asked = os.environ.get(STRICT, "") or "0"
+        if asked not in ("0", "1"):
+            raise UsageError(
+                f"{STRICT}={asked!r} must be 1 to encode every message or 0 to count it alone; "
+                "set one of them or leave it unset."
+            )
+        return cls(asked == "1")
 
     def send(self, payload: Mapping[str, Tree], direction: Direction, round: int) -> Groups:
         """Return what the other side receives of ``payload``, and count it."""
-        data = g.encode(payload) if direction == "up" else self._encode_once(payload)
-        trees = {group: tree for group, tree in sorted(payload.items()) if tree}
+        self._count(payload, direction, round)
+        return self._decoded(payload) if self.strict else g.copied(payload)
+
+    def lend(self, payload: Mapping[str, Tree], direction: Direction, round: int) -> Groups:
+        """Return the same as :meth:`send`, for a receiver that reads it and keeps no part of it."""
+        self._count(payload, direction, round)
+        return self._decoded(payload) if self.strict else g.lent(payload)
+
+    def _count(self, payload: Mapping[str, Tree], direction: Direction, round: int) -> None:
+        form = g.layout(payload)
         # A header belongs to the message, not to a group: the first group carries it.
-        header = len(data) + ENVELOPE_BYTES - sum(g.nbytes(tree) for tree in trees.values())
-        for group, tree in trees.items():
+        header = len(form.head) + ENVELOPE_BYTES
+        for group, nbytes in form.nbytes.items():
             count = self._ledger.setdefault((round, direction, group), _Count())
             count.messages += 1
-            count.scalars += g.scalars(tree)
-            count.nbytes += g.nbytes(tree)
-            count.wire_bytes += g.nbytes(tree) + header
+            count.scalars += form.scalars[group]
+            count.nbytes += nbytes
+            count.wire_bytes += nbytes + header
             header = 0
-        return g.decode(data)
 
-    def _encode_once(self, payload: Mapping[str, Tree]) -> bytes:
-        """Return a payload's bytes, those of the last call if it had the very same tensors."""
-        # A tensor's version grows when it is changed in place.
-        tensors = {
-            (group, name): (tensor, tensor._version)
-            for group, tree in payload.items()
-            for name, tensor in tree.items()
+    def _decoded(self, payload: Mapping[str, Tree]) -> Groups:
+        data = g.encode(payload)
+        if len(data) != (counted := g.layout(payload).size):
+            raise RuntimeError(f"a message of {len(data)} bytes was counted as {counted}")
+        return {
+            group: {name: tensor.to(payload[group][name].device) for name, tensor in tree.items()}
+            for group, tree in g.decode(data).items()
         }
-        if tensors.keys() != self._last.keys() or any(
-            tensor is not self._last[key][0] or version != self._last[key][1]
-            for key, (tensor, version) in tensors.items()
-        ):
-            self._last, self._bytes = tensors, g.encode(payload)
-        return self._bytes
 
     def settle(self) -> list[TrafficCounted]:
         """Return what was counted since the last call, in order of round, direction and group."""

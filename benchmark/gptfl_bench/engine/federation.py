@@ -136,7 +136,9 @@ class Federation:
         self, reply: Groups, examples: int, fits: Sequence[FitResult], number: int
     ) -> Visited:
         """Return what arrives of a client's reply, and the rest as it is."""
-        return self.channel.send(reply, "up", number), examples, fits
+        # A cohort that keeps no reply only adds it up.
+        carry = self.channel.send if self.keep_replies else self.channel.lend
+        return g.to(carry(reply, "up", number), torch.device("cpu")), examples, fits
 
     def _serve(
         self,
@@ -166,11 +168,11 @@ class Federation:
         return outgoing(reply, self.buffers), len(client.data), client.fits
 
     def _hand_over(self, payload: Groups, first: bool, number: int) -> Groups:
-        """Return what clients were handed; counted at a first visit, decoded once for all."""
+        """Return what clients were handed; counted at a first visit, copied once for all others."""
         if payload and first:
             self._handed = self.channel.send(payload, "once", number)
         elif payload and not self._handed:
-            self._handed = g.decode(g.encode(payload))
+            self._handed = g.copied(payload)
         return g.to(self._handed, self.networks.device) if payload else {}
 
     def _visit(self, client_id: int, number: int, handed: Groups) -> Client:

@@ -13,6 +13,7 @@ from gptfl_bench.cells.cell import Context, run_cell
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import check_worlds
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_reports.records.cells import Cell, read_cell
 
@@ -76,6 +77,8 @@ def _submitit(cells: Sequence[CellSpec], context: Context, progress: Progress) -
 
 def _work(spec: CellSpec, context: Context, progress: Progress | None = None) -> Cell:
     """Run one cell; an error that is no wrong use is in its record, and others may still run."""
+    # A worker process begins here.
+    keep_freed_memory()
     try:
         return run_cell(spec, context, progress)
     except UsageError:

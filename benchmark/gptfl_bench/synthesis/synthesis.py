@@ -58,7 +58,7 @@ class Synthesis:
 
     def uncounted(self) -> "Synthesis":
         """Return a workshop that makes the same again without counting or logging it twice."""
-        federation = replace(self.federation, channel=Channel())
+        federation = replace(self.federation, channel=Channel(self.federation.channel.strict))
         return replace(self, federation=federation, log=_forget)
 
     def labels(self) -> list[str]:
