@@ -177,6 +177,8 @@ class Cohort:
         for weighting, groups in sums.items():
             for group, tree in groups.items():
                 of_group = cohort._sums.setdefault(group, _Sums())
+                there = truth._sums[group].uniform
+                tree = {name: tensor.to(there[name].device) for name, tensor in tree.items()}
                 of_group.clients = Counter(dict.fromkeys(tree, len(clients)))
                 of_group.examples = Counter(dict.fromkeys(tree, examples))
                 if weighting == "uniform":
