@@ -91,10 +91,10 @@ class Scaffold(FedAvg):
 
     def correct_gradients(self, model: nn.Module, received: Groups, client: Client) -> None:
         """Add c - c_k to each gradient."""
-        for name, weight in model.named_parameters():
-            if weight.grad is not None:
-                correction = received["control"][name] - client.state["control"][name]
-                weight.grad.add_(correction)
+        grads = {n: w.grad for n, w in model.named_parameters() if w.grad is not None}
+        server, own = received["control"], client.state["control"]
+        correction = g.subtract({n: server[n] for n in grads}, {n: own[n] for n in grads})
+        torch._foreach_add_([*grads.values()], [*correction.values()])
 
     def aggregate(self, state: Groups, cohort: Cohort, server: Server) -> Groups:
         """Return the state after the server's step; all clients count alike."""

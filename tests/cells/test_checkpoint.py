@@ -1,16 +1,22 @@
 """What survives a kill."""
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from gptfl_bench.cells import rounds
 from gptfl_bench.cells.checkpoint import Checkpoint
+from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
-from gptfl_bench.engine.client_store import ClientStore
+from gptfl_bench.core.progress import Silent
+from gptfl_bench.engine.client_store import MEMORY, ClientStore
+from gptfl_bench.engine.method import methods
 from gptfl_reports.records.files import write_atomically
 
 Bits = Callable[[Groups], object]
@@ -88,28 +94,170 @@ def test_a_kill_while_writing_leaves_the_old_file(
     assert path.read_bytes() == b"newest"
 
 
-def test_client_states_keep_the_version_of_the_last_checkpoint(tmp_path: Path, bits: Bits) -> None:
-    def state(value: float) -> Groups:
-        return {"control": {"w": torch.tensor([value])}}
+def _state(value: float) -> Groups:
+    return {"control": {"w": torch.tensor([value])}}
 
-    store = ClientStore(tmp_path / "clients")
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("memory", [0, MEMORY])
+def test_client_states_keep_the_version_of_the_last_checkpoint(
+    tmp_path: Path, bits: Bits, memory: int
+) -> None:
+    store = ClientStore(tmp_path / "clients", memory=memory)
     assert store.read(3) == {}
     assert store.nbytes == 0
-    store.write(3, state(1.0), 1)
-    store.write(4, state(2.0), 1)
-    versions = dict(store.versions)
-    store.prune()
-    store.write(3, state(9.0), 2)
-    assert bits(store.read(3)) == bits(state(9.0))
-    # A kill before the checkpoint of round 2: its versions are those of round 1.
-    resumed = ClientStore(tmp_path / "clients", versions)
-    assert bits(resumed.read(3)) == bits(state(1.0))
-    assert bits(resumed.read(4)) == bits(state(2.0))
-    resumed.write(3, state(9.0), 2)
-    resumed.prune()
+    store.write(3, _state(1.0), 1)
+    store.write(4, _state(2.0), 1)
+    saved = dict(store.versions)
+    store.save(saved)
+    store.prune(saved)
+    for round in (2, 3):
+        store.write(3, _state(9.0 * round), round)
+        assert bits(store.read(3)) == bits(_state(9.0 * round))
+        store.prune(saved)
+    later = ["client-3-round-3.safetensors"] if memory == 0 else []
+    first = ["client-3-round-1.safetensors", "client-4-round-1.safetensors"]
+    assert _names(tmp_path / "clients") == sorted([*first, *later])
+    (tmp_path / "clients" / "client-4-round-2.safetensors.part").write_bytes(b"half")
+    # A kill before the checkpoint of round 3: its versions are those of round 1.
+    resumed = ClientStore(tmp_path / "clients", dict(saved), memory)
+    assert bits(resumed.read(3)) == bits(_state(1.0))
+    assert bits(resumed.read(4)) == bits(_state(2.0))
+    resumed.write(3, _state(9.0), 2)
+    resumed.prune(saved)
+    assert bits(resumed.read(3)) == bits(_state(9.0))
+    resumed.save(resumed.versions)
+    resumed.prune(resumed.versions)
     files = sorted((tmp_path / "clients").iterdir())
     assert [path.name for path in files] == [
         "client-3-round-2.safetensors",
         "client-4-round-1.safetensors",
     ]
     assert resumed.nbytes == sum(path.stat().st_size for path in files)
+
+
+def test_client_states_in_memory_share_none_and_are_bounded(tmp_path: Path, bits: Bits) -> None:
+    size = g.layout(_state(1.0)).size
+    store = ClientStore(tmp_path, memory=2 * size)
+    mine = _state(1.0)
+    store.write(0, mine, 1)
+    mine["control"]["w"].zero_()
+    store.read(0)["control"]["w"].zero_()
+    assert bits(store.read(0)) == bits(_state(1.0))
+    for client in (1, 2):
+        store.write(client, _state(2.0), 1)
+    assert _names(tmp_path) == ["client-2-round-1.safetensors"]
+    store.versions = {0: 1}
+    store.prune({})
+    assert _names(tmp_path) == []
+    store.write(3, _state(3.0), 2)
+    assert _names(tmp_path) == [], "what was forgotten makes room"
+    assert store.nbytes == 2 * size
+
+
+def test_a_missing_client_state_is_named(tmp_path: Path) -> None:
+    store = ClientStore(tmp_path, {3: 1})
+    with pytest.raises(UsageError, match=r"client-3-round-1.* is missing; .*--force"):
+        assert store.nbytes
+
+
+class Vanish(Silent):
+    """Ends the process, as far as a cell can tell, at a client of some round."""
+
+    def __init__(self, round: int) -> None:
+        self._round, self._now = round, 0
+
+    def stage(self, name: str, done: int, total: int) -> None:
+        if name == "rounds":
+            self._now = done + 1
+        elif name == "clients" and self._now == self._round:
+            raise GeneratorExit
+
+
+@pytest.mark.parametrize("share", [0.0, math.inf])
+@pytest.mark.parametrize("name", ["fedavg", "scaffold", "gptfl+scaffold", "dsfl"])
+def test_a_cell_that_goes_back_ends_the_same(
+    run_cell: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    share: float,
+    name: str,
+) -> None:
+    """Without share in the time a checkpoint is due at the start and the end alone."""
+    outer, _, inner = name.partition("+")
+    method = methods.get(outer)(**({"inner": methods.get(inner)()} if inner else {}))
+    straight = run_cell(method, rounds=5)
+    monkeypatch.setattr(rounds, "CHECKPOINT_SHARE", share)
+    out = tmp_path / "a"
+    for number in (2, 5):
+        with pytest.raises(GeneratorExit):
+            run_cell(method, rounds=5, out=out, progress=Vanish(number))
+        (path,) = out.glob("*/state/checkpoint.safetensors")
+        checkpoint = Checkpoint.read(path)
+        assert checkpoint is not None
+        assert checkpoint.round == (number - 1 if share else min(1, number - 2))
+    again = run_cell(method, rounds=5, out=out)
+    assert again.bits == straight.bits
+    assert again.untimed == straight.untimed
+    assert {**again.cell.row(), "seconds": 0} == {**straight.cell.row(), "seconds": 0}
+    files = [
+        sorted(path.name.split("-")[1] for path in cell.folder.glob("state/clients/*"))
+        for cell in (again.cell, straight.cell)
+    ]
+    assert files[0] == files[1], "nothing is left over"
+
+
+def test_an_interrupted_cell_keeps_its_last_round(
+    run_cell: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "CHECKPOINT_SHARE", 0.0)
+
+    class Interrupt(Vanish):
+        def stage(self, name: str, done: int, total: int) -> None:
+            try:
+                super().stage(name, done, total)
+            except GeneratorExit:
+                raise KeyboardInterrupt from None
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(methods.get("scaffold")(), rounds=5, out=tmp_path / "a", progress=Interrupt(4))
+    (path,) = (tmp_path / "a").glob("*/state/checkpoint.safetensors")
+    checkpoint = Checkpoint.read(path)
+    assert checkpoint is not None
+    assert checkpoint.round == 3
+
+
+def test_a_state_that_was_changed_since_is_not_kept(tmp_path: Path) -> None:
+    keeper = rounds.Keeper(tmp_path / "checkpoint", ClientStore(tmp_path / "clients"))
+    state = _state(1.0)
+    keeper.keep(Checkpoint(0, state, 0, {}), last=True)
+    keeper._since = math.inf
+    keeper.keep(Checkpoint(1, state, 0, {}), last=False)
+    state["control"]["w"].add_(1)
+    keeper.write()
+    found = Checkpoint.read(tmp_path / "checkpoint")
+    assert found is not None
+    assert found.round == 0
+
+
+def test_checkpoints_take_their_share_of_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write takes 1 s and a round 10 s, so a checkpoint is due after 34 s, or 4 rounds."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    written: list[int] = []
+
+    def write(self: Checkpoint, path: Path) -> None:
+        clock[0] += 1
+        written.append(self.round)
+
+    monkeypatch.setattr(Checkpoint, "write", write)
+    keeper = rounds.Keeper(tmp_path / "checkpoint", ClientStore(tmp_path / "clients"))
+    for round in range(12):
+        clock[0] += 10
+        keeper.keep(Checkpoint(round, {}, 0, {}), last=round == 11)
+    assert written == [0, 4, 8, 11]

@@ -109,3 +109,40 @@ def test_groups_of_a_network_are_copies() -> None:
     groups["model"]["0.bias"].add_(1)
     assert torch.equal(first.bias, before)
     assert not any(tensor.requires_grad for tensor in groups["model"].values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 999), scale=st.sampled_from([1.0, -1.0, 0.3, 1e-3, -7.0]))
+def test_arithmetic_rounds_as_an_expression_does(seed: int, scale: float) -> None:
+    """Bit for bit, of any size and sign; one fused operation would round once where two do."""
+    rng = torch.Generator().manual_seed(seed)
+    a, b = (
+        {name: torch.randn(size, generator=rng) for name, size in (("w", 37), ("b", 1))}
+        for _ in range(2)
+    )
+    a["z"], b["z"] = torch.tensor([-0.0, 0.0, 1e-45]), torch.tensor([-0.0, -0.0, -1e-45])
+    for name in a:
+        added, taken = g.add(a, b, scale)[name], g.subtract(a, b)[name]
+        for found, expected in ((added, a[name] + scale * b[name]), (taken, a[name] - b[name])):
+            assert found.numpy().tobytes() == expected.numpy().tobytes()
+    norms = [float(torch.linalg.vector_norm(tensor)) for tensor in a.values()]
+    assert g.squared_norm(a) == math.fsum(norm**2 for norm in norms)
+
+
+def test_trees_of_nothing_and_of_integers() -> None:
+    assert g.add({}, {}) == g.subtract({}, {}) == {}
+    assert g.squared_norm({}) == 0
+    whole = {"n": torch.tensor([3, 4])}
+    assert g.add(whole, whole)["n"].tolist() == [6, 8]
+    assert g.add(whole, whole, 0.5)["n"].tolist() == [4.5, 6]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("place", [0, 500, 998])
+def test_one_bad_scalar_is_found_anywhere(bad: float, dtype: torch.dtype, place: int) -> None:
+    tree = {"a": torch.ones(999, dtype=dtype), "n": torch.ones(3, dtype=torch.int64)}
+    tree |= {"none": torch.ones(0), "wide": torch.full((2,), 1e300, dtype=torch.float64)}
+    assert g.is_finite(tree)
+    tree["a"][place] = bad
+    assert not g.is_finite(tree)

@@ -1,4 +1,4 @@
-"""What survives a kill: a cell's state after each round, replaced atomically.
+"""What survives a kill: a cell's state after a round, replaced atomically.
 
 It lists which files of :mod:`gptfl_bench.engine.client_store` belong to it, so a kill between the
 two leaves the older, whole set in force.

@@ -2,7 +2,8 @@
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from gptfl_bench.cells.checkpoint import Checkpoint
@@ -15,6 +16,7 @@ from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Progress
 from gptfl_bench.core.randomness import isolated_torch_rng
 from gptfl_bench.engine.buffers import recompute
+from gptfl_bench.engine.client_store import ClientStore
 from gptfl_bench.engine.cohort import Cohort
 from gptfl_bench.engine.server import Server
 from gptfl_bench.quality.pictures import write_pictures
@@ -29,6 +31,60 @@ from gptfl_reports.records.events import (
 
 CHECKPOINT = Path("state") / "checkpoint.safetensors"
 """Where a cell's checkpoint lies in its folder."""
+CHECKPOINT_SHARE = 0.03
+"""Part of a cell's time that its checkpoints may take; infinite for one after each round."""
+
+
+@dataclass
+class Keeper:
+    """Keeps the last finished round, on disk where that costs little beside the work it saves.
+
+    Attributes:
+        path: Where the checkpoint lies.
+        store: What clients keep.
+        written: What the checkpoint on disk refers to of it.
+    """
+
+    path: Path
+    store: ClientStore
+    written: dict[int, int] = field(default_factory=dict)
+    _latest: Checkpoint | None = None
+    _touched: list[int] = field(default_factory=list)
+    _cost: float = 0.0
+    _since: float = 0.0
+
+    def keep(self, checkpoint: Checkpoint, last: bool) -> None:
+        """Take a finished round in, and write it if it is the last or the last write was long ago.
+
+        What a checkpoint costs is measured: it is due once that is a small share of the time since
+        the last one.
+        """
+        self._latest, self._touched = checkpoint, _changes(checkpoint.state)
+        if last or self._cost <= CHECKPOINT_SHARE * (time.perf_counter() - self._since):
+            self.write()
+        self.store.prune(self.written)
+
+    def write(self) -> None:
+        """Write the last finished round, if it is not on disk and nothing has changed it since."""
+        latest, self._latest = self._latest, None
+        if latest is None or _changes(latest.state) != self._touched:
+            return
+        began = time.perf_counter()
+        self.store.save(latest.clients)
+        latest.write(self.path)
+        self.written = latest.clients
+        self._since = time.perf_counter()
+        self._cost = self._since - began
+
+
+def _changes(state: Groups) -> list[int]:
+    """Return how often each tensor of a state was changed in place."""
+    return [
+        # Tensors of inference mode can't be changed outside of it, and don't count.
+        -1 if tensor.is_inference() else tensor._version
+        for tree in state.values()
+        for tensor in tree.values()
+    ]
 
 
 @dataclass(frozen=True)
@@ -62,8 +118,21 @@ class Rounds:
         if checkpoint is None:
             state, done = self.prepare(), 0
         else:
-            state, done = checkpoint.state, checkpoint.round
+            state, done = g.to(checkpoint.state, self.world.device), checkpoint.round
             self.server.federation.store.versions = dict(checkpoint.clients)
+            self.keeper.written = checkpoint.clients
+        try:
+            state = self.train(state, done)
+        except (Diverged, KeyboardInterrupt):
+            self.keeper.write()
+            raise
+        self._check_learnt()
+        trained = self.spec.method.pictures(state)
+        if trained:
+            write_pictures(self.folder, trained, self.world.task.label_names)
+
+    def train(self, state: Groups, done: int) -> Groups:
+        """Return the state after all rounds that follow on the one that is done."""
         rounds, every = self.spec.settings.rounds, self.spec.settings.evaluation.every
         # A resumed cell has no start weights any more, so no method may count on them.
         server = replace(self.server, start={}, small_starts={})
@@ -75,14 +144,17 @@ class Rounds:
                 self.evaluate(state, server)
             self.store(state, number)
             self.progress.stage("rounds", number, rounds)
-        self._check_learnt()
-        trained = self.spec.method.pictures(state)
-        if trained:
-            write_pictures(self.folder, trained, self.world.task.label_names)
+        return state
+
+    @cached_property
+    def keeper(self) -> Keeper:
+        """What keeps finished rounds."""
+        return Keeper(self.folder / CHECKPOINT, self.server.federation.store)
 
     def prepare(self) -> Groups:
         """Return the state before round 1, evaluated and stored."""
         state = prepare(self.spec, self.world, self.server, self.folder.parent, self.progress)
+        state = g.to(state, self.world.device)
         self.evaluate(state, self.server)
         self.store(state, 0)
         return state
@@ -112,7 +184,8 @@ class Rounds:
         if cohort.sealed:
             self.log.append(cohort.sealed)
         with isolated_torch_rng(self.spec.seed, "server", "round", number):
-            following = method.aggregate(state, cohort, server)
+            # All that follows meets a state on the networks' device, made there or not.
+            following = g.to(method.aggregate(state, cohort, server), self.world.device)
         if federation.buffers == "recompute" and following.get("buffers"):
             following = recompute(following, self.world.networks, server.public())
         self._log_traffic()
@@ -148,11 +221,10 @@ class Rounds:
             raise Diverged(f"not converged: the test loss was not finite in round {server.round}.")
 
     def store(self, state: Groups, number: int) -> None:
-        """Write the checkpoint of a round."""
-        store = self.server.federation.store
-        checkpoint = Checkpoint(number, state, self.log.offset, dict(store.versions))
-        checkpoint.write(self.folder / CHECKPOINT)
-        store.prune()
+        """Keep a finished round; the last one is on disk afterwards."""
+        clients = dict(self.server.federation.store.versions)
+        checkpoint = Checkpoint(number, state, self.log.offset, clients)
+        self.keeper.keep(checkpoint, number == self.spec.settings.rounds)
 
     def _check_learnt(self) -> None:
         events = list(read_events(self.folder / "events.jsonl"))

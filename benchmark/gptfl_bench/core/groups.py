@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -38,22 +39,30 @@ def combine(function: Callable[..., Tensor], *trees: Mapping[str, Tensor]) -> Tr
     Raises:
         ValueError: If the trees do not hold the same names.
     """
-    first, *rest = trees
-    if any(tree.keys() != first.keys() for tree in rest):
-        raise ValueError(f"trees differ in their names: {[sorted(tree) for tree in trees]}")
-    return {
-        name: function(tensor, *(tree[name] for tree in rest)) for name, tensor in first.items()
-    }
+    names, *columns = _side_by_side(*trees)
+    return dict(zip(names, map(function, *columns), strict=True))
 
 
 def add(a: Tree, b: Tree, scale: float = 1.0) -> Tree:
-    """Return ``a + scale * b``."""
-    return combine(lambda x, y: x + scale * y, a, b)
+    """Return ``a + scale * b``, rounded after each of the two operations."""
+    names, own, others = _side_by_side(a, b)
+    if scale != 1.0 or not all(tensor.is_floating_point() for tensor in others):
+        others = [scale * tensor for tensor in others]
+    return dict(zip(names, torch._foreach_add(own, others) if names else [], strict=True))
 
 
 def subtract(a: Tree, b: Tree) -> Tree:
     """Return ``a - b``."""
-    return combine(torch.sub, a, b)
+    names, own, others = _side_by_side(a, b)
+    return dict(zip(names, torch._foreach_sub(own, others) if names else [], strict=True))
+
+
+def _side_by_side(*trees: Mapping[str, Tensor]) -> list[Any]:
+    """Return the names that all trees hold, and each tree's tensors in that order."""
+    first, *rest = trees
+    if any(tree.keys() != first.keys() for tree in rest):
+        raise ValueError(f"trees differ in their names: {[sorted(tree) for tree in trees]}")
+    return [list(first), list(first.values()), *([tree[n] for n in first] for tree in rest)]
 
 
 def zeros_like(tree: Tree) -> Tree:
@@ -63,7 +72,9 @@ def zeros_like(tree: Tree) -> Tree:
 
 def squared_norm(tree: Tree) -> float:
     """Return the sum of squares of all scalars."""
-    norms = (float(torch.linalg.vector_norm(tensor)) for tensor in tree.values())
+    if not tree:
+        return 0.0
+    norms = torch.stack(torch._foreach_norm(list(tree.values()))).tolist()
     # Exact summation: the order of names must not matter.
     return math.fsum(norm**2 for norm in norms)
 
@@ -80,7 +91,14 @@ def nbytes(tree: Tree) -> int:
 
 def is_finite(tree: Tree) -> bool:
     """Return whether no scalar is infinite or not a number."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tree.values())
+    # The ends of a tensor take one pass; both are NaN if a scalar is.
+    ends = [
+        end
+        for tensor in tree.values()
+        if tensor.is_floating_point() and tensor.numel()
+        for end in torch.aminmax(tensor)
+    ]
+    return not ends or bool(torch.isfinite(torch.stack(ends)).all())
 
 
 def model_groups(model: nn.Module) -> Groups:
@@ -89,11 +107,8 @@ def model_groups(model: nn.Module) -> Groups:
 
 
 def stored(model: nn.Module) -> Groups:
-    """Return copies of a network's trainable tensors and buffers as a state holds them, on the CPU.
-
-    A state stays off the device, for a checkpoint is made of it after every round.
-    """
-    return to(model_groups(model), torch.device("cpu"))
+    """Return copies of a network's trainable tensors and buffers as a state holds them."""
+    return model_groups(model)
 
 
 def trainable(model: nn.Module) -> Tree:

@@ -9,6 +9,7 @@ import hashlib
 import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import SupportsIndex
 
 import numpy as np
@@ -89,10 +90,23 @@ def isolated_torch_rng(seed: int, *names: Name) -> Iterator[None]:
     depends on the address alone.
     """
     address = address_seed(seed, *names)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        # torch.manual_seed would also queue a call, with a formatted stack, for every device type
-        # that is not there: slow, and a queue that grows with each client's visit.
-        torch.default_generator.manual_seed(address)
-        if torch.cuda.is_available():
-            torch.cuda.manual_seed_all(address)
+    # What torch.random.fork_rng does, without looking for GPUs at each client's visit.
+    before = torch.default_generator.get_state()
+    gpus = [torch.cuda.get_rng_state(number) for number in range(_gpus())]
+    # torch.manual_seed would also queue a call, with a formatted stack, for every device type that
+    # is not there: slow, and a queue that grows with each client's visit.
+    torch.default_generator.manual_seed(address)
+    if gpus:
+        torch.cuda.manual_seed_all(address)
+    try:
         yield
+    finally:
+        torch.default_generator.set_state(before)
+        for number, state in enumerate(gpus):
+            torch.cuda.set_rng_state(state, number)
+
+
+@cache
+def _gpus() -> int:
+    """Return the number of GPUs, which takes a library's load to find out."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

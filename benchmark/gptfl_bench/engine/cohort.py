@@ -34,15 +34,20 @@ class _Sums:
     examples: Counter[str] = field(default_factory=Counter)
 
     def add(self, tree: Tree, examples: int) -> None:
-        for name, tensor in tree.items():
-            if name not in self.uniform:
-                wide = tensor.dtype if tensor.is_floating_point() else torch.int64
-                self.uniform[name] = torch.zeros(tensor.shape, dtype=wide)
-                self.by_examples[name] = torch.zeros(tensor.shape, dtype=wide)
-            self.uniform[name].add_(tensor)
-            self.by_examples[name].add_(tensor, alpha=examples)
-            self.clients[name] += 1
-            self.examples[name] += examples
+        for name in [name for name in tree if name not in self.uniform]:
+            tensor = tree[name]
+            wide = tensor if tensor.is_floating_point() else tensor.long()
+            # Added to nothing, so that a sum never shares memory with what is added.
+            zero = torch.zeros((), dtype=wide.dtype, device=wide.device)
+            self.uniform[name] = zero + wide
+            self.by_examples[name] = torch.add(zero, wide, alpha=examples)
+        known = [name for name in tree if self.clients[name]]
+        if known:
+            added = [tree[name] for name in known]
+            torch._foreach_add_([self.uniform[name] for name in known], added)
+            torch._foreach_add_([self.by_examples[name] for name in known], added, alpha=examples)
+        self.clients.update(tree.keys())
+        self.examples.update(dict.fromkeys(tree, examples))
 
 
 @dataclass
@@ -100,9 +105,14 @@ class Cohort:
             if weight == "uniform"
             else (sums.by_examples, sums.examples)
         )
+        floats = [name for name, tensor in tree.items() if tensor.is_floating_point()]
+        means: Tree = {}
+        if floats:
+            divided = torch._foreach_div([tree[n] for n in floats], [totals[n] for n in floats])
+            means = dict(zip(floats, divided, strict=True))
         return {
-            name: tensor / totals[name]
-            if tensor.is_floating_point()
+            name: means[name]
+            if name in means
             else (tensor.double() / totals[name]).round().to(tensor.dtype)
             for name, tensor in tree.items()
         }
@@ -167,6 +177,8 @@ class Cohort:
         for weighting, groups in sums.items():
             for group, tree in groups.items():
                 of_group = cohort._sums.setdefault(group, _Sums())
+                there = truth._sums[group].uniform
+                tree = {name: tensor.to(there[name].device) for name, tensor in tree.items()}
                 of_group.clients = Counter(dict.fromkeys(tree, len(clients)))
                 of_group.examples = Counter(dict.fromkeys(tree, examples))
                 if weighting == "uniform":

@@ -82,6 +82,7 @@ class Federation:
     on_client: Callable[[int, int], None] = lambda done, due: None
     sealing: Sealing | None = None
     _handed: Groups = field(default_factory=dict)
+    _held: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def sample_cohort(self, number: int, size: int) -> list[int]:
         """Return ``size`` client ids drawn uniformly without replacement, ascending."""
@@ -138,7 +139,7 @@ class Federation:
         """Return what arrives of a client's reply, and the rest as it is."""
         # A cohort that keeps no reply only adds it up.
         carry = self.channel.send if self.keep_replies else self.channel.lend
-        return g.to(carry(reply, "up", number), torch.device("cpu")), examples, fits
+        return carry(reply, "up", number), examples, fits
 
     def _serve(
         self,
@@ -177,12 +178,14 @@ class Federation:
 
     def _visit(self, client_id: int, number: int, handed: Groups) -> Client:
         data = self.clients[client_id]
-        held = sorted(set(data.labels.tolist()))
+        if client_id not in self._held:
+            held = sorted(set(data.labels.tolist()))
+            self._held[client_id] = tuple(self.label_names[index] for index in held)
         return Client(
             client_id,
             number,
             data,
-            tuple(self.label_names[index] for index in held),
+            self._held[client_id],
             len(self.label_names),
             g.to(self.store.read(client_id), self.networks.device),
             handed,

@@ -11,6 +11,7 @@ from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.randomness import isolated_torch_rng
+from gptfl_bench.engine.mould import Mould
 
 
 class Networks:
@@ -36,9 +37,13 @@ class Networks:
         self._template = template.to(device)
         self._make_variant = variant
         self._variants: dict[str, Networks] = {}
-        # On the CPU the template's own tensors: they never change, and a copy takes memory.
-        own = {"model": g.trainable(self._template), "buffers": g.buffers(self._template)}
-        self.start: Groups = g.to(own, torch.device("cpu"))
+        # The template's own tensors: they never change, and a copy takes memory.
+        self.start: Groups = {
+            "model": g.trainable(self._template),
+            "buffers": g.buffers(self._template),
+        }
+        self._mould: Mould | None = None
+        self._tensors: dict[str, dict[str, Tensor]] = {}
         self.task_size = task_size or _size(self._template)
         self.device = device
         self.input_shape = input_shape
@@ -114,23 +119,25 @@ class Networks:
         Raises:
             ValueError: If a group does not hold exactly the network's names and shapes.
         """
-        template = self._template
-        own: dict[str, dict[str, Tensor]] = {
-            "model": dict(template.named_parameters()),
-            "buffers": dict(template.named_buffers()),
-        }
-        replaced: dict[int, object] = {}
-        for group, tensors in own.items():
-            given = groups.get(group) or g.combine(torch.Tensor.detach, tensors)
-            shapes = {name: tensor.shape for name, tensor in tensors.items()}
-            if shapes != {name: tensor.shape for name, tensor in given.items()}:
+        if self._mould is None:
+            self._mould = Mould(self._template)
+            self._tensors = {
+                "model": dict(self._template.named_parameters()),
+                "buffers": dict(self._template.named_buffers()),
+            }
+        replaced: dict[int, Tensor] = {}
+        for group, own in self._tensors.items():
+            given = groups.get(group) or own
+            if given.keys() != own.keys() or any(
+                given[name].shape != tensor.shape for name, tensor in own.items()
+            ):
                 raise ValueError(f"the group {group!r} does not fit the network: {sorted(given)}")
-            for name, tensor in tensors.items():
+            for name, tensor in own.items():
                 copied = given[name].detach().to(self.device, copy=True)
                 replaced[id(tensor)] = (
                     nn.Parameter(copied, tensor.requires_grad) if group == "model" else copied
                 )
-        return _twin(template, replaced).train()
+        return self._mould.cast(replaced)
 
     def apply(self, groups: Mapping[str, Tree], x: Tensor) -> Tensor:
         """Return the logits (b, C) of a network in evaluation mode without copying it."""
@@ -147,32 +154,3 @@ class Networks:
 def _size(network: nn.Module) -> tuple[int, int]:
     """Return the numbers of trainable scalars and of scalars in buffers."""
     return g.scalars(g.trainable(network)), g.scalars(g.buffers(network))
-
-
-def _twin(module: nn.Module, memo: dict[int, object]) -> nn.Module:
-    """Return a deep copy of a network whose tensors are those that ``memo`` holds for its own.
-
-    What ``copy.deepcopy(module, memo)`` returns, several times faster: it would walk a dozen empty
-    dictionaries of hooks in every layer, which a small network pays more for than for a step.
-    """
-    if hasattr(module, "__deepcopy__"):
-        return copy.deepcopy(module, memo)
-    if id(module) in memo:
-        known = memo[id(module)]
-        assert isinstance(known, nn.Module)
-        return known
-    twin = module.__new__(type(module))
-    memo[id(module)] = twin
-    for name, value in vars(module).items():
-        if name == "_modules":
-            made: object = {
-                key: _twin(part, memo) for key, part in value.items() if part is not None
-            }
-        elif isinstance(value, int | str) or value is None:
-            made = value
-        elif isinstance(value, dict | set) and not value:
-            made = type(value)()
-        else:
-            made = copy.deepcopy(value, memo)
-        twin.__dict__[name] = made
-    return twin

@@ -136,7 +136,7 @@ def _error(sums: Sums, examples: int, truth: Cohort, clients: int) -> float:
 
 def _largest_difference(ours: Tree, theirs: Tree) -> float:
     apart = [
-        float((tensor.double() - theirs[name].double()).abs().max())
+        float((tensor.double() - theirs[name].cpu().double()).abs().max())
         for name, tensor in ours.items()
         if tensor.is_floating_point() and tensor.numel()
     ]

@@ -64,8 +64,8 @@ def evaluate(predict: Callable[[Tensor], Tensor], data: Samples, batch_size: int
     if len(data) == 0:
         raise ValueError("there are no samples to evaluate on")
     score: Score | None = None
-    for indices in torch.split(torch.arange(len(data)), batch_size):
-        x, y = data.batch(indices)
+    for rows in torch.split(data.rows(torch.arange(len(data))), batch_size):
+        x, y = data.stored(rows)
         part = Score.of(predict(x), y)
         score = part if score is None else score.merge(part)
     assert score is not None

@@ -143,12 +143,13 @@ def fit(
     model.train()
     step, drawn, lr_sum, mean_loss, epoch = 0, 0, 0.0, math.nan, 0
     while step < total:
-        order = torch.randperm(examples, generator=rng)
+        # Once a pass, for a GPU waits whenever something is brought to it.
+        order = data.rows(torch.randperm(examples, generator=rng))
         # Summed as tensors: reading a number after every step would make a GPU wait.
         losses: list[Tensor] = []
         sizes: list[int] = []
-        for indices in torch.split(order, plan.batch_size)[: total - step]:
-            x, y = data.batch(indices, rng)
+        for rows in torch.split(order, plan.batch_size)[: total - step]:
+            x, y = data.stored(rows, rng)
             lr = plan.lr_at(step, examples, round)
             for group in optimizer.param_groups:
                 group["lr"] = lr

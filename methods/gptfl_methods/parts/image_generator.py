@@ -52,6 +52,7 @@ class ImageGenerator(nn.Module):
 
 def sample_labels(counts: Tensor, number: int, rng: torch.Generator) -> Tensor:
     """Return ``number`` labels in the proportions of ``counts`` (C,), shuffled."""
+    counts = counts.cpu()
     ends = counts.cumsum(0) * number // counts.sum()
     labels = torch.arange(len(counts)).repeat_interleave(ends.diff(prepend=ends.new_zeros(1)))
     return labels[torch.randperm(number, generator=rng)]
