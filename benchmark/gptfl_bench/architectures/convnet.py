@@ -66,3 +66,11 @@ def convnet_tiny(
 ) -> nn.Module:
     """Return ``convnet`` with 32, 32 and 128 maps; its head has the same shape."""
     return convnet(input_shape, num_classes, first_width=32, norm=norm)
+
+
+@models.register("convnet_micro", title="As convnet, an eighth as wide in all blocks but the last")
+def convnet_micro(
+    input_shape: tuple[int, ...], num_classes: int, norm: Norm = "instance"
+) -> nn.Module:
+    """Return ``convnet`` with 16, 16 and 128 maps; its head has the same shape."""
+    return convnet(input_shape, num_classes, first_width=16, norm=norm)
