@@ -43,6 +43,7 @@ SHAPES = {
     "conv_gru_small": (13, 128),
     "conv_gru_tiny": (13, 128),
     "convnet": CIFAR,
+    "convnet_micro": CIFAR,
     "convnet_small": CIFAR,
     "convnet_tiny": CIFAR,
     "linear": (5,),
@@ -216,6 +217,7 @@ def test_conv_gru_is_fedaudios(steps: int) -> None:
     [
         ("convnet", "convnet_small"),
         ("convnet", "convnet_tiny"),
+        ("convnet", "convnet_micro"),
         ("conv_gru", "conv_gru_small"),
         ("conv_gru", "conv_gru_tiny"),
         ("cnn_small", "cnn_narrow"),
