@@ -13,6 +13,8 @@ from PIL import Image
 from torchvision.models import resnet18
 
 from gptfl_bench.cells.spec import CellSpec
+from gptfl_bench.cells.world import check_worlds
+from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.access import Access
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.data.task import Task
@@ -50,10 +52,33 @@ def test_the_place_does_not_matter_but_the_content_does(images: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "change", ["data.augmentation=none", "data.test_share=0.5", "data.size=16"]
+    "change",
+    ["data.augmentation=none", "data.test_share=0.5", "data.size=16", "data.classes='^([^/]+)/'"],
 )
 def test_what_is_made_of_the_data_matters(images: Path, change: str) -> None:
     assert cell(images, change).run_id != cell(images).run_id
+
+
+def test_settings_that_came_later_count_only_where_they_are_set(images: Path) -> None:
+    """What determines a cell of before them is what it was."""
+    before = {"size": 12, "augmentation": "light", "clients": None, "test_share": 0.2}
+    assert cell(images).identity()["data"] == before
+    shutil.copytree(images, images / "train", ignore=lambda *_: ["train"])
+    shutil.copytree(images / "train", images / "val")
+    for insect in ("cat", "dog"):
+        shutil.rmtree(images / insect)
+    assert cell(images).identity()["data"] == before
+    chosen = cell(images, "data.valid=test")
+    assert chosen.identity()["data"] == before | {"valid": "test"}
+    assert chosen.run_id != cell(images).run_id
+
+
+def test_classes_of_one_name_are_refused_before_anything_runs(
+    make_spec: Callable[..., CellSpec], tiny_task: Task
+) -> None:
+    task = replace(tiny_task, label_names=("sea_lion", "dog", "Sea-Lion"))
+    with pytest.raises(UsageError, match="'sea_lion' and 'Sea-Lion', which are the same but for"):
+        check_worlds([make_spec(methods.get("fedavg")(), task=task)])
 
 
 def test_a_packages_own_data_are_not_loaded_to_name_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,6 +107,36 @@ def test_parts_of_several_origins_count_together(rendered: Path, tmp_path: Path)
     assert task.note == "not recorded but made by diffusion, hibari, renderer"
 
 
+@pytest.mark.parametrize("parts", [("Train", "val"), ("training", "Testing")])
+def test_parts_may_have_any_of_their_names(
+    rendered: Path, tmp_path: Path, parts: tuple[str, str]
+) -> None:
+    split = tmp_path / "split"
+    for part in parts:
+        shutil.copytree(rendered, split / part)
+    task = read(split, tmp_path / "cache")
+    assert task.made_by == ("renderer",)
+    assert task.num_classes == 10
+    assert task.note == (
+        f"not recorded but made by renderer; {parts[0]} served for training, "
+        f"{parts[1]} served for testing"
+    )
+
+
+def test_the_command_names_classes_and_what_served(
+    bench: Bench, rendered: Path, tmp_path: Path
+) -> None:
+    split = tmp_path / "split"
+    for part in ("train", "val"):
+        shutil.copytree(rendered, split / part)
+    (split / "train" / "zero" / "000000.png").rename(split / "train" / "zero" / "000000.heic")
+    told = bench("data", "image_folder", f"data.path={split}", "--cache", tmp_path / "cache").out
+    (classes,) = (line for line in told.splitlines() if line.startswith("classes"))
+    assert classes.startswith("classes, training + test samples: eight (")
+    assert f"zero ({len(list((split / 'train' / 'zero').glob('*.png')))} + " in classes
+    assert "train served for training, val served for testing; 1 file not read (1 .heic)" in told
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

@@ -143,8 +143,7 @@ class CellSpec:
         # It only looks on.
         del settings["evaluation"]["pretraining"]
         settings["model_args"] = self.model_arguments
-        data = settings.pop("data")
-        options = {key: data[key] for key in data.keys() - loaders.WHERE_NOT_WHAT}
+        options = loaders.telling(settings.pop("data"))
         return {
             **settings,
             "made_by": made_by,

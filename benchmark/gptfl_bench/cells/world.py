@@ -14,6 +14,7 @@ from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.core.device import pick_device
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import torch_rng
+from gptfl_bench.data.class_names import check_class_names
 from gptfl_bench.data.partition import Partition, partitions
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.data.task import Task
@@ -88,6 +89,7 @@ def build_world(spec: CellSpec) -> World:
 def _data(spec: CellSpec) -> _Data:
     settings = spec.settings
     task = spec.load_task()
+    check_class_names(task.label_names, f"the task {task.name!r}")
     train, evaluation = task.train, task.test
     if settings.evaluation.on == "validation":
         held_out = settings.evaluation.validation_share

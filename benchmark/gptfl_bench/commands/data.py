@@ -115,6 +115,7 @@ def _describe(task: "Task", *, verified: bool = False) -> str:
         f"read: {len(task.train):,} training and {len(task.test):,} test samples of {shape}, "
         f"{task.num_classes} classes, metric {task.metric}"
     )
+    lines.append(f"classes, training + test samples: {_classes(task)}")
     if task.groups:
         lines.append(f"groups: {len(set(task.groups)):,}, the clients of partition group")
     if task.note:
@@ -124,3 +125,13 @@ def _describe(task: "Task", *, verified: bool = False) -> str:
     if verified:
         lines.append("whole: read again without a complaint, the samples are the same")
     return "\n".join(lines)
+
+
+def _classes(task: "Task") -> str:
+    """Return the classes with how many samples each has."""
+    train, test = (
+        part.labels.bincount(minlength=task.num_classes).tolist()
+        for part in (task.train, task.test)
+    )
+    counted = zip(task.label_names, train, test, strict=True)
+    return ", ".join(f"{name} ({first:,} + {second:,})" for name, first, second in counted)

@@ -16,6 +16,8 @@ from gptfl_reports.records.typed import build
 
 WHERE_NOT_WHAT = frozenset({"path"})
 """Options that say where data lie; the data's own fingerprint says what they are."""
+_LATER = frozenset({"classes", "valid"})
+"""Options that cells made before them don't have; unset, they are no part of what a cell is."""
 
 
 def reads_files(name: str) -> bool:
@@ -34,6 +36,12 @@ def options(name: str) -> dict[str, Any]:
         UsageError: If there is no such data set.
     """
     return asdict(_default(name)) if reads_files(name) else {}
+
+
+def telling(values: Mapping[str, object]) -> dict[str, object]:
+    """Return those options of a data set that say which task is made of it."""
+    unset = {key for key in _LATER if values.get(key) is None}
+    return {key: values[key] for key in values.keys() - WHERE_NOT_WHAT - unset}
 
 
 def load(name: str, values: Mapping[str, object], access: Access) -> Task:

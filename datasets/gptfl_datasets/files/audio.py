@@ -68,8 +68,7 @@ def decode(
             wave = np.concatenate([block[:, 0].copy() for block in blocks] or [np.empty(0)])
     except soundfile.SoundFileError as error:
         raise UsageError(
-            f"{where} is damaged or no sound file; replace it by a WAV, FLAC, AIFF, OGG or MP3 "
-            "file."
+            f"{where} is damaged or no sound file; replace it by a WAV, FLAC, OGG or MP3 file."
         ) from error
     if not len(wave):
         raise UsageError(f"{where} has no samples; replace it or remove it.")

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.files.tree import Tree
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
+# What pictures.py decodes, as it is usually called.
+IMAGES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"),
+)
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 
 
@@ -36,13 +40,12 @@ class ClassFiles:
         return {name: self.labels[name] for name in sorted(numbers, key=numbers.__getitem__)}
 
 
-def class_files(tree: Tree, suffixes: tuple[str, ...], what: str = "") -> ClassFiles:
+def class_files(tree: Tree, suffixes: tuple[str, ...]) -> ClassFiles:
     """Return the files with one of ``suffixes`` below class folders.
 
     Args:
         tree: A folder or archive.
         suffixes: In lower case, with the dot.
-        what: Path of the tree inside a larger one, for messages.
 
     Raises:
         UsageError: If there is no class folder, or one without such files.
@@ -53,15 +56,16 @@ def class_files(tree: Tree, suffixes: tuple[str, ...], what: str = "") -> ClassF
     if not classes:
         raise UsageError(
             f"{where!r} has no class folders with files ending in {', '.join(suffixes)}; put each "
-            "sample into the folder of its class."
+            "sample into the folder of its class, or list files and labels in a metadata.csv."
         )
+    folders = {name.partition("/")[0] for name in tree.names() if "/" in name}
     if tree.kind == "folder":
-        folders = (path for path in sorted(tree.path.iterdir()) if path.is_dir())
-        for folder in folders:
-            if folder.name not in classes and not folder.name.startswith((".", "_")):
-                raise UsageError(
-                    f"the class folder {str(folder)!r} has no files ending in "
-                    f"{', '.join(suffixes)}; fill it or remove it."
-                )
+        folders |= {path.name for path in tree.path.iterdir() if path.is_dir()}
+    for folder in sorted(folders.difference(classes)):
+        if not folder.startswith((".", "_")):
+            raise UsageError(
+                f"the class folder {str(tree.path / folder)!r} has no files ending in "
+                f"{', '.join(suffixes)}; fill it, convert its files, or remove it."
+            )
     index = {name: number for number, name in enumerate(classes)}
     return ClassFiles(classes, {name: index[name.partition("/")[0]] for name in names})

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from gptfl_bench.core.errors import UsageError
 from gptfl_datasets.files.tree import Tree
 
-_FOLDERS = ("", "train/", "test/")
-_FILES = tuple(folder + name for folder in _FOLDERS for name in ("metadata.jsonl", "plan.json"))
+_FILES = ("metadata.jsonl", "plan.json")
 _LONGEST = 100
 _MOST = 20
 
@@ -15,14 +14,15 @@ _MOST = 20
 def makers(tree: Tree) -> tuple[str, ...]:
     """Return the generators that a tree's ``plan.json`` and ``metadata.jsonl`` name, sorted.
 
-    Both are looked for at the top and in ``train`` and ``test``; data without them count as
-    recorded, for nothing else tells.
+    Both are looked for at the top and in its folders, such as ``train``; data without them count
+    as recorded, for nothing else tells.
 
     Raises:
         UsageError: If one of the files is damaged, or names what can't be a generator.
     """
     found: set[str] = set()
-    for name, content in tree.stream(_FILES.__contains__):
+    wanted = {n for n in tree.names() if n.count("/") < 2 and n.rpartition("/")[2] in _FILES}
+    for name, content in tree.stream(wanted.__contains__):
         try:
             found.update(_named(content.decode("utf-8"), by_line=name.endswith(".jsonl")))
         # A deeply nested text makes the parser give up.
@@ -34,7 +34,8 @@ def makers(tree: Tree) -> tuple[str, ...]:
 
 
 def _named(text: str, *, by_line: bool) -> Iterator[str]:
-    for part in text.splitlines() if by_line else [text]:
+    # Other ends of lines, such as U+2028, may stand inside a text.
+    for part in text.split("\n") if by_line else [text]:
         row = json.loads(part) if part.strip() else None
         name = row.get("generator") if isinstance(row, dict) else None
         if isinstance(name, str) and name:

@@ -8,7 +8,7 @@ import numpy as np
 from gptfl_bench.data.access import Access
 from gptfl_bench.data.task import Task, tasks
 from gptfl_datasets.files.class_folders import SOUNDS
-from gptfl_datasets.files.own_data import OwnOptions, own_data, own_tree
+from gptfl_datasets.files.own.own_data import OwnOptions, own_data, own_tree
 from gptfl_datasets.files.prepared import About, Workspace, prepare
 from gptfl_datasets.preprocess.audio_features import MEL_BINS, SAMPLE_RATE, AudioForm, frame_count
 from gptfl_datasets.preprocess.audio_pipeline import audio_pipeline
@@ -49,15 +49,10 @@ def audio_folder(access: Access, options: AudioFolderOptions = AudioFolderOption
     """
     tree = own_tree("audio_folder", options.path)
     frames = frame_count(round(options.seconds * SAMPLE_RATE))
-    key = {
-        "source": tree.stamp(),
-        "frames": frames,
-        "clients": options.clients,
-        "test_share": options.test_share,
-    }
+    key = {**options.key(tree), "frames": frames}
 
     def make(workspace: Workspace) -> About:
-        data = own_data(tree, SOUNDS, options.clients, options.test_share)
+        data = own_data(tree, SOUNDS, options)
         for split, labels in (("train", data.train), ("test", data.test)):
             rows = workspace.empty(f"{split}_x", (len(labels), frames, MEL_BINS), np.float16)
             Clips(rows).read(workspace, tree, {name: row for row, name in enumerate(labels)})

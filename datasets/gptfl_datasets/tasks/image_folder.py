@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gptfl_bench.data.access import Access
 from gptfl_bench.data.task import Task, tasks
 from gptfl_datasets.files.class_folders import IMAGES
-from gptfl_datasets.files.own_data import OwnData, OwnOptions, own_data, own_tree
+from gptfl_datasets.files.own.own_data import OwnData, OwnOptions, own_data, own_tree
 from gptfl_datasets.files.pictures import decode, fitted
 from gptfl_datasets.files.prepared import About, Workspace, prepare
 from gptfl_datasets.preprocess.image_pipeline import folder_pipelines
@@ -47,15 +47,10 @@ def image_folder(access: Access, options: ImageFolderOptions = ImageFolderOption
         UsageError: If the folder is not there or not as it should be.
     """
     tree = own_tree("image_folder", options.path)
-    key = {
-        "source": tree.stamp(),
-        "size": options.size,
-        "clients": options.clients,
-        "test_share": options.test_share,
-    }
+    key = {**options.key(tree), "size": options.size}
 
     def make(workspace: Workspace) -> About:
-        data = own_data(tree, IMAGES, options.clients, options.test_share)
+        data = own_data(tree, IMAGES, options)
         _fill(workspace, data, options.size)
         read = f"folder {tree.path.name}"
         return About(data.classes, data.groups, data.note, read, data.made_by)
