@@ -64,6 +64,7 @@ def check_worlds(cells: Sequence[CellSpec]) -> None:
     by_seed = {spec.seed: spec for spec in reversed(cells)}
     data = [_data(spec) for spec in by_seed.values()]
     for spec, found in list(zip(by_seed.values(), data, strict=True))[:1]:
+        check_class_names(found.task.label_names, f"the task {found.task.name!r}")
         build_networks(spec, found.task, spec.seed, pick_device(spec.settings.device))
 
 
@@ -89,7 +90,6 @@ def build_world(spec: CellSpec) -> World:
 def _data(spec: CellSpec) -> _Data:
     settings = spec.settings
     task = spec.load_task()
-    check_class_names(task.label_names, f"the task {task.name!r}")
     train, evaluation = task.train, task.test
     if settings.evaluation.on == "validation":
         held_out = settings.evaluation.validation_share

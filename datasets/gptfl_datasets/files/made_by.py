@@ -22,7 +22,8 @@ def makers(tree: Tree) -> tuple[str, ...]:
     """
     found: set[str] = set()
     wanted = {n for n in tree.names() if n.count("/") < 2 and n.rpartition("/")[2] in _FILES}
-    for name, content in tree.stream(wanted.__contains__):
+    # An archive would be read from end to end for nothing.
+    for name, content in tree.stream(wanted.__contains__) if wanted else ():
         try:
             found.update(_named(content.decode("utf-8"), by_line=name.endswith(".jsonl")))
         # A deeply nested text makes the parser give up.

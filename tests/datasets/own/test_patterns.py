@@ -89,6 +89,15 @@ def test_flat_files_have_classes_and_speakers_in_their_names(grow: Grow, own: Ow
     assert torch.bincount(by_file.test.labels).tolist() == [1, 1, 1]
 
 
+def test_a_class_that_testing_alone_has_is_said(grow: Grow, own: Own) -> None:
+    """Clients x and y; it is x that is held out."""
+    names = [f"{kind}/{who}{n}.png" for kind in "ab" for who in "xy" for n in range(2)]
+    whole = own(grow(names), clients="/([xy])", test_share=0.5)
+    assert whole.note == "a share of 0.5 of the client groups held out for testing"
+    lacking = own(grow(["c/x1.png"]), clients="/([xy])", test_share=0.5)
+    assert lacking.note == f"{whole.note}, and with it every sample of c"
+
+
 def test_flat_files_without_a_pattern_are_refused(grow: Grow, refused: Refused) -> None:
     assert "no class folders" in refused(grow(FLAT), "audio_folder")
 

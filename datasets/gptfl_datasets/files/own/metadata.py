@@ -64,7 +64,8 @@ def metadata_of(tree: Tree, parts: Collection[str]) -> Metadata:
     sources: dict[str, list[str]] = {"classes": [], "clients": []}
     missing = ""
     wanted = {name for name in names if re.search(r"(^|/)metadata\.(csv|jsonl)$", name.casefold())}
-    for file, content in sorted(tree.stream(wanted.__contains__)):
+    # An archive would be read from end to end for nothing.
+    for file, content in sorted(tree.stream(wanted.__contains__)) if wanted else ():
         rows = list(_rows(tree, file, content))
         columns = list(dict.fromkeys(column for _, row in rows for column in row))
         file_column, label, client = (_first(columns, c) for c in (_FILE, _LABEL, _CLIENT))

@@ -120,6 +120,8 @@ def own_data(tree: Tree, suffixes: tuple[str, ...], options: OwnOptions) -> OwnD
         train, test = _held_out(train, groups, options.test_share)
         of_what = "of the client groups" if groups else "of each class"
         held_out = f"a share of {options.test_share:g} {of_what} held out for testing"
+        if unseen := sorted(set(names) - set(train.values())):
+            held_out += f", and with it every sample of {', '.join(unseen)}"
     elif odd := sorted(set(train.values()) ^ set(test.values())):
         what = "class" if options.classes or metadata.labels else "class folder"
         both = " and ".join(folder for which in ("train", "test") for folder in use[which])
