@@ -49,7 +49,10 @@ def build_server(
     """
     settings = spec.settings
     federation = Federation(
-        [world.train.select(torch.tensor(indices)) for indices in world.partition.clients],
+        [
+            world.train.select(torch.tensor(indices, dtype=torch.int64))
+            for indices in world.partition.clients
+        ],
         world.task.label_names,
         Channel.as_asked(),
         ClientStore(folder / "state" / "clients"),

@@ -22,6 +22,7 @@ from gptfl_bench.engine.server import Server
 from gptfl_bench.quality.pictures import write_pictures
 from gptfl_bench.training.evaluate import evaluate
 from gptfl_reports.records.events import (
+    ClientsSkipped,
     EventLog,
     RoundAggregated,
     RoundEvaluated,
@@ -160,19 +161,26 @@ class Rounds:
         return state
 
     def step(self, state: Groups, server: Server) -> Groups:
-        """Return the state after a round; as it was if the round was abandoned.
+        """Return the state after a round; as it was if it was abandoned or nobody held a sample.
 
         Raises:
             Diverged: If a loss or a weight is not finite.
         """
         started = time.perf_counter()
         method, federation, number = self.spec.method, server.federation, server.round
+        size = self.spec.settings.cohort_of(len(federation.clients))
+        asked = federation.sample_cohort(number, size)
+        clients = [client for client in asked if len(federation.clients[client])]
+        if len(clients) < len(asked):
+            self.log.append(ClientsSkipped(number, sorted(set(asked) - set(clients))))
+        if not clients:
+            seconds = time.perf_counter() - started
+            self.log.append(self._aggregated(Cohort([]), number, seconds))
+            return state
         try:
             cohort = federation.exchange(
                 number,
-                federation.sample_cohort(
-                    number, self.spec.settings.cohort_of(len(federation.clients))
-                ),
+                clients,
                 lambda client_id: method.downlink(state, client_id),
                 method.client_update,
                 lambda: method.once(state, server),

@@ -137,9 +137,14 @@ class Federation:
         self, reply: Groups, examples: int, fits: Sequence[FitResult], number: int
     ) -> Visited:
         """Return what arrives of a client's reply, and the rest as it is."""
+        constants = self.networks.constants
+        travels, known = constants.part(reply)
         # A cohort that keeps no reply only adds it up.
-        carry = self.channel.send if self.keep_replies else self.channel.lend
-        return carry(reply, "up", number), examples, fits
+        if self.keep_replies:
+            arrived, known = self.channel.send(travels, "up", number), g.copied(known)
+        else:
+            arrived, known = self.channel.lend(travels, "up", number), g.lent(known)
+        return constants.whole(arrived, known, reply), examples, fits
 
     def _serve(
         self,
@@ -153,18 +158,25 @@ class Federation:
         first = client_id not in self.store.versions
         client = self._visit(client_id, number, self._hand_over(once(), first, number))
         kept = {group: dict(tree) for group, tree in client.state.items()}
+        constants, handed = self.networks.constants, Groups()
 
         def receive() -> Groups:
+            nonlocal handed
             payload = outgoing(downlink(client_id), self.buffers)
-            received = g.to(self.channel.send(payload, "down", number), self.networks.device)
-            return at_client(received, client.state, self.buffers)
+            travels, known = constants.part(payload)
+            handed = constants.values(known)
+            if first and handed:
+                self.channel.lend(handed, "once", number)
+            arrived = self.channel.send(travels, "down", number)
+            whole = constants.whole(arrived, g.copied(known), payload)
+            return at_client(g.to(whole, self.networks.device), client.state, self.buffers)
 
         with isolated_torch_rng(self.seed, "client", client_id, "round", number):
             reply = work(receive(), client)
         if self.buffers == "local" and reply.get("buffers"):
             client.state["buffers"] = reply["buffers"]
         # An empty state still tells that the client was here.
-        if client.state or kept or client.handed:
+        if client.state or kept or client.handed or handed:
             self.store.write(client_id, client.state, number)
         return outgoing(reply, self.buffers), len(client.data), client.fits
 

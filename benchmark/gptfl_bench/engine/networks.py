@@ -11,6 +11,7 @@ from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.randomness import isolated_torch_rng
+from gptfl_bench.engine.constant import Constants
 from gptfl_bench.engine.mould import Mould
 
 
@@ -44,6 +45,7 @@ class Networks:
         }
         self._mould: Mould | None = None
         self._tensors: dict[str, dict[str, Tensor]] = {}
+        self.constants = Constants.of(self._template, self.start)
         self.task_size = task_size or _size(self._template)
         self.device = device
         self.input_shape = input_shape

@@ -137,6 +137,14 @@ class SecureSum:
 
 
 @dataclass(frozen=True)
+class ClientsSkipped:
+    """Clients of a round's cohort that hold no sample, and so had no part in it."""
+
+    round: int
+    clients: list[int]
+
+
+@dataclass(frozen=True)
 class RoundLost:
     """A round was abandoned, for too few clients stayed in it; the state is as before."""
 
@@ -174,6 +182,7 @@ Event = (
     | TrafficCounted
     | RoundAggregated
     | SecureSum
+    | ClientsSkipped
     | RoundLost
     | RoundEvaluated
     | CellEnded
