@@ -43,11 +43,13 @@ class Keeper:
     Attributes:
         path: Where the checkpoint lies.
         store: What clients keep.
+        log: The cell's events.
         written: What the checkpoint on disk refers to of it.
     """
 
     path: Path
     store: ClientStore
+    log: EventLog
     written: dict[int, int] = field(default_factory=dict)
     _latest: Checkpoint | None = None
     _touched: list[int] = field(default_factory=list)
@@ -71,7 +73,10 @@ class Keeper:
         if latest is None or _changes(latest.state) != self._touched:
             return
         began = time.perf_counter()
+        # What a checkpoint counts on is on the disk before it.
         self.store.save(latest.clients)
+        self.store.sync()
+        self.log.sync()
         latest.write(self.path)
         self.written = latest.clients
         self._since = time.perf_counter()
@@ -150,7 +155,7 @@ class Rounds:
     @cached_property
     def keeper(self) -> Keeper:
         """What keeps finished rounds."""
-        return Keeper(self.folder / CHECKPOINT, self.server.federation.store)
+        return Keeper(self.folder / CHECKPOINT, self.server.federation.store, self.log)
 
     def prepare(self) -> Groups:
         """Return the state before round 1, evaluated and stored."""

@@ -10,6 +10,7 @@ import operator
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from threading import RLock
 from typing import SupportsIndex
 
 import numpy as np
@@ -58,6 +59,10 @@ def as_seeds(values: Seeds) -> list[int]:
     return seeds
 
 
+_STREAM = RLock()
+"""Held by the thread that torch's global stream belongs to."""
+
+
 def address_seed(seed: int, *names: Name) -> int:
     """Return a 63-bit seed for the address ``(seed, *names)``.
 
@@ -87,23 +92,24 @@ def isolated_torch_rng(seed: int, *names: Name) -> Iterator[None]:
     """Address torch's global stream inside the block and restore it afterwards.
 
     Dropout and default initialisers draw from the global stream; inside this block what they draw
-    depends on the address alone.
+    depends on the address alone. All threads of a process share that stream, so they take turns.
     """
     address = address_seed(seed, *names)
-    # What torch.random.fork_rng does, without looking for GPUs at each client's visit.
-    before = torch.default_generator.get_state()
-    gpus = [torch.cuda.get_rng_state(number) for number in range(_gpus())]
-    # torch.manual_seed would also queue a call, with a formatted stack, for every device type that
-    # is not there: slow, and a queue that grows with each client's visit.
-    torch.default_generator.manual_seed(address)
-    if gpus:
-        torch.cuda.manual_seed_all(address)
-    try:
-        yield
-    finally:
-        torch.default_generator.set_state(before)
-        for number, state in enumerate(gpus):
-            torch.cuda.set_rng_state(state, number)
+    with _STREAM:
+        # What torch.random.fork_rng does, without looking for GPUs at each client's visit.
+        before = torch.default_generator.get_state()
+        gpus = [torch.cuda.get_rng_state(number) for number in range(_gpus())]
+        # torch.manual_seed would also queue a call, with a formatted stack, for every device type
+        # that is not there: slow, and a queue that grows with each client's visit.
+        torch.default_generator.manual_seed(address)
+        if gpus:
+            torch.cuda.manual_seed_all(address)
+        try:
+            yield
+        finally:
+            torch.default_generator.set_state(before)
+            for number, state in enumerate(gpus):
+                torch.cuda.set_rng_state(state, number)
 
 
 @cache

@@ -14,7 +14,7 @@ import safetensors
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
-from gptfl_reports.records.files import write_atomically
+from gptfl_reports.records.files import sync_file, write_atomically
 
 MEMORY = 256 * 2**20
 """Bytes of states that are held in memory; others go to disk at once."""
@@ -40,6 +40,7 @@ class ClientStore:
     _files: set[tuple[int, int]] = field(default_factory=set)
     _used: int = 0
     _swept: bool = False
+    _unsynced: set[tuple[int, int]] = field(default_factory=set)
 
     def _path(self, client: int, version: int) -> Path:
         return self.folder / f"client-{client}-round-{version}.safetensors"
@@ -76,6 +77,24 @@ class ClientStore:
         else:
             self._to_disk(address, state)
         self.versions[client] = round
+
+    def sync(self) -> None:
+        """Bring all files to the disk, so that a checkpoint may count on them."""
+        for address in self._unsynced & self._files:
+            sync_file(self._path(*address))
+        if self._unsynced:
+            sync_file(self.folder)
+        self._unsynced.clear()
+
+    def whole(self) -> bool:
+        """Return whether all files are there at their full length; what they hold is not read."""
+        try:
+            for client, version in self.versions.items():
+                with safetensors.safe_open(self._path(client, version), framework="pt"):
+                    pass
+        except (OSError, safetensors.SafetensorError):
+            return False
+        return True
 
     def save(self, versions: Mapping[int, int]) -> None:
         """Write the files of ``versions`` that are not on disk, for a checkpoint to refer to."""
@@ -127,6 +146,7 @@ class ClientStore:
     def _to_disk(self, address: tuple[int, int], state: Groups) -> None:
         write_atomically(self._path(*address), g.encode(state))
         self._files.add(address)
+        self._unsynced.add(address)
 
     def _drop(self, address: tuple[int, int]) -> None:
         if self._held.pop(address, None) is not None:
