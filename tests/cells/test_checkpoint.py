@@ -17,6 +17,7 @@ from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Silent
 from gptfl_bench.engine.client_store import MEMORY, ClientStore
 from gptfl_bench.engine.method import methods
+from gptfl_reports.records.events import EventLog
 from gptfl_reports.records.files import write_atomically
 
 Bits = Callable[[Groups], object]
@@ -231,7 +232,8 @@ def test_an_interrupted_cell_keeps_its_last_round(
 
 
 def test_a_state_that_was_changed_since_is_not_kept(tmp_path: Path) -> None:
-    keeper = rounds.Keeper(tmp_path / "checkpoint", ClientStore(tmp_path / "clients"))
+    log = EventLog(tmp_path / "events.jsonl")
+    keeper = rounds.Keeper(tmp_path / "checkpoint", ClientStore(tmp_path / "clients"), log)
     state = _state(1.0)
     keeper.keep(Checkpoint(0, state, 0, {}), last=True)
     keeper._since = math.inf
@@ -256,7 +258,8 @@ def test_checkpoints_take_their_share_of_the_time(
         written.append(self.round)
 
     monkeypatch.setattr(Checkpoint, "write", write)
-    keeper = rounds.Keeper(tmp_path / "checkpoint", ClientStore(tmp_path / "clients"))
+    log = EventLog(tmp_path / "events.jsonl")
+    keeper = rounds.Keeper(tmp_path / "checkpoint", ClientStore(tmp_path / "clients"), log)
     for round in range(12):
         clock[0] += 10
         keeper.keep(Checkpoint(round, {}, 0, {}), last=round == 11)

@@ -97,7 +97,7 @@ def test_data_are_on_the_disk_before_the_checkpoint_that_counts_on_them(
     synced: dict[str, int] = {}
 
     def fsync(handle: int) -> None:
-        synced[os.readlink(f"/proc/self/fd/{handle}")] = os.fstat(handle).st_size
+        synced[str(Path(f"/proc/self/fd/{handle}").readlink())] = os.fstat(handle).st_size
 
     missed: list[str] = []
     replace = Path.replace
@@ -161,6 +161,7 @@ def test_states_of_clients_are_whole_or_not(tmp_path: Path) -> None:
     store = ClientStore(tmp_path)
     assert store.whole()
     store.write(3, {"control": {"w": torch.ones(5)}}, 1)
+    store.save(store.versions)
     assert store.whole()
     path = tmp_path / "client-3-round-1.safetensors"
     files.write_atomically(path, path.read_bytes()[:-1])
