@@ -129,6 +129,13 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
     return config
 
 
+def defaults(dataset: str) -> Config:
+    """Return what a data set's settings are without any preset."""
+    plain = OmegaConf.to_container(OmegaConf.create(_base(dataset)), resolve=True)
+    assert isinstance(plain, dict)
+    return Config("", {str(key): value for key, value in plain.items()})
+
+
 def wrappers() -> list[str]:
     """Return the names of the methods that wrap another one."""
     return [name for name in methods.names() if methods.get(name).wraps]
