@@ -94,10 +94,10 @@ def test_data_are_on_the_disk_before_the_checkpoint_that_counts_on_them(
     run_cell: RunCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loss of power keeps what was synced, and may keep anything else or nothing of it."""
-    synced: dict[str, int] = {}
+    synced: dict[int, int] = {}
 
     def fsync(handle: int) -> None:
-        synced[str(Path(f"/proc/self/fd/{handle}").readlink())] = os.fstat(handle).st_size
+        synced[os.fstat(handle).st_ino] = os.fstat(handle).st_size
 
     missed: list[str] = []
     replace = Path.replace
@@ -106,9 +106,10 @@ def test_data_are_on_the_disk_before_the_checkpoint_that_counts_on_them(
         if target.name == rounds.CHECKPOINT.name:
             folder = target.parents[1]
             counted = [folder / "events.jsonl", *(folder / "state" / "clients").glob("client-*")]
-            missed.extend(
-                p.name for p in [*counted, self] if synced.get(str(p)) != p.stat().st_size
-            )
+            for path in [*counted, self]:
+                about = path.stat()
+                if synced.get(about.st_ino) != about.st_size:
+                    missed.append(path.name)
         return replace(self, target)
 
     monkeypatch.setattr(os, "fsync", fsync)
@@ -116,7 +117,8 @@ def test_data_are_on_the_disk_before_the_checkpoint_that_counts_on_them(
     outcome = run_cell(methods.get("scaffold")())
     assert missed == []
     for place in ("state", "state/clients"):
-        assert str(outcome.cell.folder / place) in synced, "the names in a folder are synced, too"
+        inode = (outcome.cell.folder / place).stat().st_ino
+        assert inode in synced, "the names in a folder are synced, too"
 
 
 def test_how_much_of_a_log_holds(tmp_path: Path) -> None:

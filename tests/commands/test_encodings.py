@@ -68,8 +68,8 @@ def test_signs_read_well_in_ascii(runs: Path, printed: Callable[..., str]) -> No
     ("text", "shown"),
     [
         ("61.2 ± 2.8†", b"61.2 +/- 2.8*"),
-        ("a – b — c − d · e…", b"a - b - c - d - e..."),  # noqa: RUF001 - what is to be replaced
-        ("“Bińkowski” ‘é’ ½ ﬁ", b"\"Binkowski\" 'e' 1/2 fi"),
+        ("a – b — c − d · e…", b"a - b - c - d - e..."),
+        ("“Bińkowski” ‘é’ ½ ﬁ", b"\"Binkowski\" 'e' 1/2 fi"),  # noqa: RUF001 - what is to be replaced
         ("├──┤ │", b"---- |"),
         ("猫 \U0001f600", b"\\u732b \\U0001f600"),
         (os.fsdecode(b"caf\xe9"), b"caf\xe9"),
