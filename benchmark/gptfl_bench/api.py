@@ -67,13 +67,22 @@ def run(
         model if isinstance(model, nn.Module) else None,
         access,
     )
-    scratch = None if out is not None else tempfile.TemporaryDirectory(prefix="gptfl-bench-")
+    scratch = None if out is not None else _temporary()
     folder = Path(scratch.name) / "run" if scratch else Path(str(out)).expanduser()
     context = experiment.context(folder, "gptfl_bench.run", force, access.cache)
     with for_caller() if progress else Silent() as shown:
         cells = tuple(launchers.execute(plan.cells, context, shown, launcher))
     # A temporary folder stays for as long as somebody holds its results.
     return Results(cells, scratch)
+
+
+def _temporary() -> "tempfile.TemporaryDirectory[str]":
+    try:
+        return tempfile.TemporaryDirectory(prefix="gptfl-bench-")
+    except OSError as error:
+        raise UsageError(
+            f"no folder for temporary files can be made ({error.strerror}); name one with out=."
+        ) from error
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from gptfl_bench.cells.checkpoint import CLIENTS
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import World, build_networks
 from gptfl_bench.core.cache import Artifacts
@@ -52,7 +53,7 @@ def build_server(
         [world.train.select(torch.tensor(indices)) for indices in world.partition.clients],
         world.task.label_names,
         Channel(),
-        ClientStore(folder / "state" / "clients"),
+        ClientStore(folder / CLIENTS),
         world.networks,
         spec.seed,
         settings.buffers,

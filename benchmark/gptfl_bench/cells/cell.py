@@ -1,6 +1,8 @@
 """Running one cell: its folder, its record, and how it ends."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +16,12 @@ from gptfl_bench.cells.rounds import CHECKPOINT, Rounds
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import World, build_world
 from gptfl_bench.core.cache import Artifacts
-from gptfl_bench.core.errors import Diverged, Refusal, UsageError
+from gptfl_bench.core.errors import Diverged, Refusal, StorageError, UsageError
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_bench.quality.describe import refuse_unmeasurable
-from gptfl_reports.records.cells import Cell, read_cell, write_record
-from gptfl_reports.records.events import CellEnded, EventLog
-from gptfl_reports.records.files import write_atomically
+from gptfl_reports.records.cells import EVENTS, RECORD, Cell, read_cell, write_record
+from gptfl_reports.records.events import CellEnded, EventLog, holds
+from gptfl_reports.records.files import CANT_WRITE, cant_write, storing, write_atomically
 
 KEPT = ("finished", "diverged")
 """Endings that stand; a refused or failed cell is tried again by the same command."""
@@ -49,6 +51,7 @@ def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None)
     checkpoint covers, so that its end equals an undisturbed run's.
 
     Raises:
+        StorageError: If its folder or the cache can't be written to; what is there stays.
         UsageError: If data or settings don't fit; nothing is left behind.
     """
     torch.set_num_threads(spec.settings.threads)
@@ -56,53 +59,134 @@ def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None)
     world = build_world(spec)
     if spec.uses_synthetic:
         refuse_unmeasurable(spec.settings.quality, world.task)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            if context.force:
-                _clear(folder)
-            if (folder / "record.json").exists():
-                cell = read_cell(folder)
-                if cell.ending.status in KEPT:
-                    return cell
-                if cell.ending.status in ("refused", "failed"):
-                    _clear(folder)
-            _run(spec, world, folder, context, progress or Silent())
-    except Timeout as error:
-        raise UsageError(
-            f"the cell {spec.run_id!r} is being run by another process; wait for it or choose "
-            "another --out."
-        ) from error
+    with _claimed(folder):
+        if context.force:
+            _clear(folder)
+        ending = _ending(folder)
+        if ending.status in KEPT:
+            return read_cell(folder)
+        if ending.status != "running" and not ending.interrupted:
+            _clear(folder)
+        _run(spec, world, folder, context, progress or Silent())
     return read_cell(folder)
 
 
+def interrupted(spec: CellSpec, context: Context, reason: str) -> Cell:
+    """Return a cell that was stopped from outside, as failed; the same command goes on with it.
+
+    Its log says so, if it can be written to.
+    """
+    folder = context.out / spec.run_id
+    ended = CellEnded("failed", reason, interrupted=True)
+    try:
+        with _claimed(folder):
+            cell = read_cell(folder)
+            log = EventLog(cell.folder / EVENTS)
+            log.append(ended)
+            log.close()
+        return read_cell(folder)
+    except (OSError, UsageError):
+        world = build_world(spec)
+        record = describe(spec, world, context.command, partition_file(world)[0])
+        return Cell(folder, record, (ended,))
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold a cell's folder, which is made if missing, against other processes.
+
+    Raises:
+        StorageError: If it can't be written to.
+        UsageError: If another process holds it.
+    """
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+    except Timeout as error:
+        raise UsageError(
+            f"the cell {folder.name!r} is being run by another process; wait for it or choose "
+            "another --out."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _ending(folder: Path) -> CellEnded:
+    """Return how a cell ended; running if it has not, or if its log can't be read to the end."""
+    if not (folder / RECORD).exists():
+        return CellEnded("running")
+    try:
+        return read_cell(folder).ending
+    except UsageError:
+        # After a loss of power the end may be zeros. What no checkpoint counts on is cut off.
+        log = folder / EVENTS
+        whole = not log.exists() or holds(log, log.stat().st_size)
+        if whole or not (folder / CHECKPOINT).exists():
+            raise
+        return CellEnded("running")
+
+
 def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress: Progress) -> None:
-    checkpoint = Checkpoint.read(folder / CHECKPOINT)
-    if checkpoint is None:
-        partition_name, partition = partition_file(world)
-        file = context.out / partition_name
+    checkpoint = _checkpoint(spec, folder)
+    partition_name, partition = partition_file(world)
+    file = context.out / partition_name
+    with storing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        # Cells with the same seed share the file, and may begin at the same moment.
-        with FileLock(file.parent / ".lock"):
-            if not file.exists():
-                write_atomically(file, partition)
+    # Cells with the same seed share the file, and may begin at the same moment.
+    with FileLock(file.parent / ".lock"):
+        if not file.exists():
+            write_atomically(file, partition)
+    if checkpoint is None:
         write_record(folder, describe(spec, world, context.command, partition_name))
-    log = EventLog(folder / "events.jsonl", keep=checkpoint.events if checkpoint else 0)
+    log = EventLog(folder / EVENTS, keep=checkpoint.events if checkpoint else 0)
     server = build_server(
         spec, world, folder, context.artifacts, log.append, progress, checkpoint is not None
     )
     try:
         Rounds(spec, world, server, log, folder, progress).run(checkpoint)
         log.append(CellEnded("finished"))
+    except StorageError:
+        raise
     except (Refusal, UsageError) as reason:
         log.append(CellEnded("refused", str(reason)))
     except Diverged as reason:
         log.append(CellEnded("diverged", str(reason)))
+    except OSError as error:
+        if error.errno not in CANT_WRITE:
+            log.append(_failed(error))
+            raise
+        raise StorageError(cant_write(error, folder)) from error
     except Exception as error:
-        log.append(CellEnded("failed", f"{type(error).__name__}: {error}"))
+        log.append(_failed(error))
         raise
     finally:
         log.close()
+
+
+def _failed(error: Exception) -> CellEnded:
+    return CellEnded("failed", f"{type(error).__name__}: {error}")
+
+
+def _checkpoint(spec: CellSpec, folder: Path) -> Checkpoint | None:
+    """Return the checkpoint to go on from; None if the cell is to begin, in a folder without one.
+
+    Raises:
+        UsageError: If the checkpoint is damaged.
+    """
+    checkpoint = Checkpoint.read(folder / CHECKPOINT)
+    lost = checkpoint.lacks(folder) if checkpoint else ""
+    if not lost:
+        return checkpoint
+    spec.access.announce(
+        f"{lost} of {folder} is not what its checkpoint counts on, as after a copy of a folder in "
+        "use or a loss of power; the cell begins anew."
+    )
+    _clear(folder)
+    return None
 
 
 def _clear(folder: Path) -> None:

@@ -14,7 +14,13 @@ import torch
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
+from gptfl_bench.engine.client_store import ClientStore
+from gptfl_reports.records.cells import EVENTS, RECORD
+from gptfl_reports.records.events import holds
 from gptfl_reports.records.files import write_atomically
+
+CLIENTS = Path("state") / "clients"
+"""Where the states of clients lie in a cell's folder."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +40,30 @@ class Checkpoint:
     clients: dict[int, int]
 
     def write(self, path: Path) -> None:
-        """Write the checkpoint whole or not at all."""
+        """Write the checkpoint whole or not at all, and bring it to the disk.
+
+        What it counts on must be there already: see :meth:`EventLog.sync` and
+        :meth:`ClientStore.sync`.
+        """
         about = asdict(self)
         del about["state"]
         note = torch.tensor(list(json.dumps(about).encode()), dtype=torch.uint8)
-        write_atomically(path, g.encode({**self.state, "checkpoint": {"about": note}}))
+        data = g.encode({**self.state, "checkpoint": {"about": note}})
+        write_atomically(path, data, synced=True)
+
+    def lacks(self, folder: Path) -> str:
+        """Return which of the files it counts on is not as it was; empty if all are.
+
+        Args:
+            folder: The cell's folder.
+        """
+        if not (folder / RECORD).exists():
+            return "the record"
+        if not holds(folder / EVENTS, self.events):
+            return "the event log"
+        if not ClientStore(folder / CLIENTS, self.clients).whole():
+            return "the state of a client"
+        return ""
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint | None":

@@ -138,8 +138,10 @@ class Rounds:
             raise Diverged(f"not converged: the test loss was not finite in round {server.round}.")
 
     def store(self, state: Groups, number: int) -> None:
-        """Write the checkpoint of a round."""
+        """Write the checkpoint of a round, after what it counts on is on the disk."""
         store = self.server.federation.store
+        self.log.sync()
+        store.sync()
         checkpoint = Checkpoint(number, state, self.log.offset, dict(store.versions))
         checkpoint.write(self.folder / CHECKPOINT)
         store.prune()

@@ -219,4 +219,6 @@ def _read_task(
 
 
 def _plain(method: Method) -> dict[str, object]:
-    return {"class": f"{type(method).__module__}.{type(method).__qualname__}", **asdict(method)}
+    # Another process is not told within which function a class was made.
+    name = type(method).__qualname__.rpartition("<locals>.")[2]
+    return {"class": f"{type(method).__module__}.{name}", **asdict(method)}

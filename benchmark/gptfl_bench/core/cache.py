@@ -11,7 +11,9 @@ from filelock import FileLock
 
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.groups import Groups
-from gptfl_reports.records.files import write_atomically
+from gptfl_reports.records.files import storing, write_atomically
+
+CACHE_REMEDY = "choose another folder with --cache or GPTFL_BENCH_CACHE"
 
 
 def digest(values: Mapping[str, object]) -> str:
@@ -36,11 +38,20 @@ class Artifacts:
 
     @contextmanager
     def claim(self, kind: str, key: str) -> Iterator[Path]:
-        """Yield the folder of one result, held against other processes making the same."""
+        """Yield the folder of one result, held against other processes making the same.
+
+        Raises:
+            StorageError: If the folder can't be written to.
+        """
         place = self.place(kind, key)
-        place.mkdir(parents=True, exist_ok=True)
-        with FileLock(place / ".lock"):
+        lock = FileLock(place / ".lock")
+        with storing(place, CACHE_REMEDY):
+            place.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        try:
             yield place
+        finally:
+            lock.release()
 
     def groups(
         self, kind: str, values: Mapping[str, object], make: Callable[[], Groups]
@@ -61,5 +72,5 @@ class Artifacts:
                 return g.decode(path.read_bytes()), True
             data = g.encode(make())
             write_atomically(place / "made-from.json", json.dumps(values, default=str).encode())
-            write_atomically(path, data)
+            write_atomically(path, data, synced=True)
             return g.decode(data), False

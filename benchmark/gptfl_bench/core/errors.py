@@ -1,5 +1,6 @@
 """What may go wrong: errors a user can cause, and outcomes that stay in the tables."""
 
+from gptfl_reports.records.errors import StorageError as StorageError
 from gptfl_reports.records.errors import UsageError as UsageError
 from gptfl_reports.records.errors import unknown as unknown
 

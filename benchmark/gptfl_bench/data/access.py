@@ -30,8 +30,28 @@ def check_folder(folder: Path) -> None:
         UsageError: If it or a folder above it is a file.
     """
     for place in (folder, *folder.parents):
-        if place.exists() and not place.is_dir():
+        # Not the methods of a path, which fail where one may not look.
+        if os.path.exists(place) and not os.path.isdir(place):  # noqa: PTH110, PTH112
             raise UsageError(f"{str(folder)!r} can't be a folder: {str(place)!r} is a file.")
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Refuse a folder that can't be written to, or can't be made; nothing is written.
+
+    Args:
+        folder: The folder.
+        option: What names another one, for the sentence.
+
+    Raises:
+        UsageError: If it can't be written to, or if it or a folder above it is a file.
+    """
+    check_folder(folder)
+    there = next(p for p in (folder, *folder.parents) if os.path.exists(p))  # noqa: PTH110
+    if not os.access(there, os.W_OK | os.X_OK):
+        within = "" if there == folder else f", for {str(there.absolute())!r} can't be"
+        raise UsageError(
+            f"{str(folder)!r} can't be written to{within}; choose another folder with {option}."
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import safetensors
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
-from gptfl_reports.records.files import write_atomically
+from gptfl_reports.records.files import sync_file, write_atomically
 
 
 @dataclass
@@ -22,6 +22,7 @@ class ClientStore:
 
     folder: Path
     versions: dict[int, int] = field(default_factory=dict)
+    _unsynced: set[int] = field(default_factory=set)
 
     def _path(self, client: int, version: int) -> Path:
         return self.folder / f"client-{client}-round-{version}.safetensors"
@@ -46,6 +47,25 @@ class ClientStore:
         """Keep a client's state; the version before it stays until :meth:`prune`."""
         write_atomically(self._path(client, round), g.encode(state))
         self.versions[client] = round
+        self._unsynced.add(client)
+
+    def sync(self) -> None:
+        """Bring all states to the disk, so that a checkpoint may count on them."""
+        for client in self._unsynced:
+            sync_file(self._path(client, self.versions[client]))
+        if self._unsynced:
+            sync_file(self.folder)
+        self._unsynced.clear()
+
+    def whole(self) -> bool:
+        """Return whether all files are there at their full length; what they hold is not read."""
+        try:
+            for client, version in self.versions.items():
+                with safetensors.safe_open(self._path(client, version), framework="pt"):
+                    pass
+        except (OSError, safetensors.SafetensorError):
+            return False
+        return True
 
     def prune(self) -> None:
         """Remove files that no checkpoint refers to any more."""

@@ -6,18 +6,25 @@ whichever way they run.
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pickle import PicklingError
 from typing import Literal
 
 from gptfl_bench.cells import provenance
-from gptfl_bench.cells.cell import Context, run_cell
+from gptfl_bench.cells.cell import Context, interrupted, run_cell
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import check_worlds
-from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.errors import StorageError, UsageError
 from gptfl_bench.core.progress import Progress, Silent
+from gptfl_bench.data.access import check_writable
 from gptfl_reports.records.cells import Cell, read_cell
 
 Launcher = Literal["basic", "joblib", "submitit"]
 LAUNCHERS: tuple[Launcher, ...] = ("basic", "joblib", "submitit")
+_KILLED = (
+    "its process was killed, for want of memory as a rule; give the same command again, which goes "
+    "on with it, on a larger machine or with --launcher basic."
+)
 
 
 def execute(
@@ -29,10 +36,13 @@ def execute(
     """Run all cells that have not ended and yield each as it ends.
 
     Raises:
-        UsageError: If data or settings don't fit, which is said before any cell writes, or the
-            launcher's package is missing.
+        UsageError: If data or settings don't fit or a folder can't be written to, which is said
+            before any cell writes, or the launcher's package is missing.
     """
     progress = progress or Silent()
+    check_writable(context.out, "--out")
+    if any(spec.uses_synthetic for spec in cells):
+        check_writable(context.artifacts.folder, "--cache or GPTFL_BENCH_CACHE")
     check_worlds(cells)
     launch = {"basic": _serial, "joblib": _joblib, "submitit": _submitit}[launcher]
     for spec, cell in launch(cells, context, progress):
@@ -50,12 +60,42 @@ def _serial(cells: Sequence[CellSpec], context: Context, progress: Progress) -> 
 
 
 def _joblib(cells: Sequence[CellSpec], context: Context, progress: Progress) -> Ended:
+    most = max((os.cpu_count() or 1) // max(c.settings.threads for c in cells), 1)
+    progress.cell(1, len(cells), f"{len(cells)} cells in {most} processes")
+    left, processes = list(cells), most
+    while left:
+        done = 0
+        try:
+            for cell in _pool(left, context, processes):
+                yield left[done], cell
+                done += 1
+        except BrokenProcessPool:
+            # A process was killed, and which cell it had is not told. Those that have ended by now
+            # are read again, and fewer at once need less memory, which is the usual reason.
+            left = left[done:]
+            if processes > 1:
+                processes //= 2
+                continue
+            spec, left, processes = left[0], left[1:], most
+            yield spec, interrupted(spec, context, _KILLED)
+        except (OSError, PicklingError, NotImplementedError) as error:
+            left = left[done:]
+            progress.ended("joblib", f"no process can be started ({error}); going on in this one.")
+            yield from _serial(left, context, progress)
+            return
+        else:
+            return
+
+
+def _pool(cells: Sequence[CellSpec], context: Context, processes: int) -> Iterator[Cell]:
+    """Yield cells in order, no more than ``processes`` at once, and none in this process."""
     from joblib import Parallel, delayed
 
-    processes = max((os.cpu_count() or 1) // max(c.settings.threads for c in cells), 1)
-    parallel = Parallel(n_jobs=processes, return_as="generator")
-    progress.cell(1, len(cells), f"{len(cells)} cells in {processes} processes")
-    yield from zip(cells, parallel(delayed(_work)(c, context) for c in cells), strict=True)
+    # Of one process joblib would make none.
+    parallel = Parallel(
+        n_jobs=max(processes, 2), pre_dispatch=processes, batch_size=1, return_as="generator"
+    )
+    yield from parallel(delayed(_work)(spec, context) for spec in cells)
 
 
 def _submitit(cells: Sequence[CellSpec], context: Context, progress: Progress) -> Ended:
@@ -71,13 +111,21 @@ def _submitit(cells: Sequence[CellSpec], context: Context, progress: Progress) -
     progress.cell(1, len(cells), f"{len(cells)} jobs")
     jobs = [executor.submit(_work, spec, context) for spec in cells]
     for spec, job in zip(cells, jobs, strict=True):
-        yield spec, job.result()
+        try:
+            cell = job.result()
+        except Exception as error:
+            # Killed, out of time, or its node is gone; submitit's words run over many lines.
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            cell = interrupted(spec, context, f"its job {job.job_id} gave no result ({reason}).")
+        yield spec, cell
 
 
 def _work(spec: CellSpec, context: Context, progress: Progress | None = None) -> Cell:
     """Run one cell; an error that is no wrong use is in its record, and others may still run."""
     try:
         return run_cell(spec, context, progress)
+    except StorageError as error:
+        return interrupted(spec, context, str(error))
     except UsageError:
         raise
     except Exception:

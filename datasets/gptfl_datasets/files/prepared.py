@@ -1,6 +1,7 @@
 """Decoded samples on disk: made once, memory-mapped ever after, shared by processes."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -12,12 +13,13 @@ from filelock import FileLock
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from gptfl_bench.core.cache import digest
+from gptfl_bench.core.cache import CACHE_REMEDY, digest
 from gptfl_bench.core.progress import bar
 from gptfl_bench.data.access import Access
 from gptfl_bench.data.samples import Samples, Transform
 from gptfl_bench.data.task import Metric, Modality, Task
 from gptfl_datasets.files.tree import Tree
+from gptfl_reports.records.files import storing
 
 FORMAT = 1
 """Changes when decoding changes, so that files of an older version are not taken for new ones."""
@@ -104,9 +106,12 @@ class Workspace:
         self, name: str, shape: tuple[int, ...], dtype: DTypeLike
     ) -> "np.memmap[tuple[int, ...], np.dtype[np.generic]]":
         """Return an array on disk to fill: ``train_x``, ``train_y``, ``test_x`` or ``test_y``."""
-        array = np.lib.format.open_memmap(
-            self.folder / f"{name}.npy", "w+", dtype=np.dtype(dtype), shape=shape
-        )
+        path = self.folder / f"{name}.npy"
+        array = np.lib.format.open_memmap(path, "w+", dtype=np.dtype(dtype), shape=shape)
+        if array.nbytes and hasattr(os, "posix_fallocate"):
+            # A disk that fills up while it is written through memory would kill the process.
+            with storing(path, CACHE_REMEDY), path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         self._arrays[name] = array
         return array
 
@@ -140,8 +145,11 @@ def prepare(
         make: Fills the four arrays and says what they are.
     """
     place = access.cache / "prepared" / f"{dataset}-{digest({**key, 'format': FORMAT})[:16]}"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(place.with_suffix(".lock")):
+    lock = FileLock(place.with_suffix(".lock"))
+    with storing(place, CACHE_REMEDY):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
         kept = None if access.anew else _kept(place)
         if kept is None:
             part = place.with_suffix(".part")
@@ -156,6 +164,8 @@ def prepare(
             shutil.rmtree(place, ignore_errors=True)
             part.rename(place)
             kept = _kept(place)
+    finally:
+        lock.release()
     assert kept is not None
     return kept
 

@@ -34,6 +34,9 @@ from gptfl_reports.records.schema import (
     describe,
 )
 
+RECORD, EVENTS = "record.json", "events.jsonl"
+"""Files of a cell's folder."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -157,7 +160,7 @@ def mean(values: Sequence[float]) -> float:
 def write_record(folder: Path, record: RunRecord) -> None:
     """Write ``record.json`` in a cell's folder, whole or not at all."""
     text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-    write_atomically(folder / "record.json", text.encode())
+    write_atomically(folder / RECORD, text.encode(), synced=True)
 
 
 def read_cell(folder: Path) -> Cell:
@@ -166,10 +169,10 @@ def read_cell(folder: Path) -> Cell:
     Raises:
         UsageError: If its files are damaged or of a newer schema.
     """
-    path = folder / "record.json"
+    path = folder / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        events = tuple(read_events(folder / "events.jsonl"))
+        events = tuple(read_events(folder / EVENTS))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"the cell {folder} can't be read ({error}); remove the folder or run it again "

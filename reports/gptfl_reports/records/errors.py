@@ -8,6 +8,10 @@ class UsageError(Exception):
     """Wrong use or input; the command line prints the sentence and exits with code 2."""
 
 
+class StorageError(UsageError):
+    """A place can't be written to: no right to, no room, or no folder."""
+
+
 def unknown(kind: str, value: str, allowed: Iterable[str], where_listed: str = "") -> UsageError:
     """Return the error for a name that does not exist, nearest names first.
 

@@ -2,10 +2,13 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal
+
+from gptfl_reports.records.files import storing
 
 Status = Literal["finished", "running", "diverged", "refused", "failed"]
 Direction = Literal["down", "up", "once"]
@@ -159,10 +162,14 @@ class RoundEvaluated:
 
 @dataclass(frozen=True)
 class CellEnded:
-    """The last event of a cell; ``reason`` is a sentence unless it finished."""
+    """The last event of a cell; ``reason`` is a sentence unless it finished.
+
+    ``interrupted`` if it was stopped from outside, so that the same command goes on with it.
+    """
 
     status: Status
     reason: str = ""
+    interrupted: bool = False
 
 
 Event = (
@@ -229,30 +236,74 @@ def read_events(path: Path) -> Iterator[Event]:
                 yield event
 
 
+def holds(path: Path, length: int) -> bool:
+    """Return whether the first ``length`` bytes of a log are there, and whole events all of them.
+
+    A copy of a folder that is being written, or a loss of power, may leave less, or zeros.
+    """
+    kept = path.read_bytes()[:length] if path.exists() else b""
+    if len(kept) < length or not kept.endswith(b"\n" if length else b""):
+        return False
+    try:
+        for line in kept.decode().split("\n")[:-1]:
+            from_line(line)
+    except ValueError:
+        return False
+    return True
+
+
 class EventLog:
     """Appends events to a file, each written out before the next.
 
     Args:
         path: The file; made if missing.
-        keep: Number of bytes of it that hold; the rest was written after the last checkpoint and
-            is cut off. None keeps all.
+        keep: Number of bytes of it that hold, no more than it has; the rest was written after the
+            last checkpoint and is cut off. None keeps all whole lines.
+
+    Raises:
+        StorageError: If it can't be written to.
+        ValueError: If it has fewer bytes than ``keep``.
     """
 
     def __init__(self, path: Path, keep: int | None = None) -> None:
-        self._file: TextIO = path.open("a", encoding="utf-8")
-        if keep is not None:
+        self._path = path
+        there = path.stat().st_size if path.exists() else 0
+        if keep is None:
+            keep = path.read_bytes().rfind(b"\n") + 1 if there else 0
+        if keep > there:
+            raise ValueError(f"{path} has {there} bytes, fewer than the {keep} to keep")
+        with storing(path):
+            # Without a buffer: what a full disk refuses must not be tried again when it closes.
+            self._file = path.open("ab", buffering=0)
             self._file.truncate(keep)
-            self._file.seek(0, 2)
+        self._length = keep
 
     def append(self, event: Event) -> None:
-        """Write one event and flush it to the system."""
-        self._file.write(to_line(event) + "\n")
-        self._file.flush()
+        """Write one event out to the system.
+
+        Raises:
+            StorageError: If there is no room for it; the log is as it was before.
+        """
+        line = memoryview((to_line(event) + "\n").encode())
+        with storing(self._path):
+            try:
+                rest = line
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+            except OSError:
+                self._file.truncate(self._length)
+                raise
+        self._length += len(line)
+
+    def sync(self) -> None:
+        """Bring all events to the disk, so that they outlast a loss of power."""
+        with storing(self._path):
+            os.fsync(self._file.fileno())
 
     @property
     def offset(self) -> int:
         """Length of the log in bytes."""
-        return self._file.tell()
+        return self._length
 
     def close(self) -> None:
         """Close the file."""

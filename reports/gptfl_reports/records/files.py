@@ -1,17 +1,81 @@
 """Writing files: each is whole or as it was before, and those of a report are all made first."""
 
-from collections.abc import Mapping
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from gptfl_reports.records.errors import UsageError
+from gptfl_reports.records.errors import StorageError
+
+CANT_WRITE = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG),
+    }
+)
+"""What the system says where a place can't be written to; anything else is a fault of ours."""
+ROOM = "make room or choose a folder that can be written to, and give the same command again"
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; its folder is made if missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def cant_write(error: OSError, place: Path | None = None, remedy: str = ROOM) -> str:
+    """Return the sentence for an error of the system while something was written."""
+    where = error.filename or place or "standard output"
+    return f"{str(where)!r} can't be written to ({error.strerror or error}); {remedy}."
+
+
+@contextmanager
+def storing(place: Path, remedy: str = ROOM) -> Iterator[None]:
+    """Say in a sentence, and what to do, why ``place`` can't be written to.
+
+    Raises:
+        StorageError: In place of the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in CANT_WRITE:
+            raise
+        raise StorageError(cant_write(error, place, remedy)) from error
+
+
+def write_atomically(path: Path, data: bytes, *, synced: bool = False) -> None:
+    """Write a file whole or not at all; its folder is made if missing.
+
+    Args:
+        path: The file.
+        data: Its content.
+        synced: Whether it must be on the disk, too, before this returns: a loss of power may
+            otherwise leave a later file without it.
+
+    Raises:
+        StorageError: If it can't be written; what was there is left as it was.
+    """
     part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(data)
+            if synced:
+                sync_file(part)
+        except OSError:
+            # A part would keep a full disk full.
+            part.unlink(missing_ok=True)
+            raise
+        part.replace(path)
+        if synced:
+            sync_file(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk, where the system can."""
+    if os.name == "posix":
+        with storing(path):
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def write_files(out: Path, files: Mapping[str, bytes]) -> list[Path]:
@@ -25,16 +89,11 @@ def write_files(out: Path, files: Mapping[str, bytes]) -> list[Path]:
     Raises:
         UsageError: If the folder can't be written to.
     """
-    try:
+    with storing(out, "give a folder that can be written to with --out"):
         out.mkdir(parents=True, exist_ok=True)
         for name in [name for name, content in files.items() if not content]:
             (out / name).unlink(missing_ok=True)
-        written = [(out / name, content) for name, content in sorted(files.items()) if content]
-        for path, content in written:
-            write_atomically(path, content)
-        return [path for path, _ in written]
-    except OSError as error:
-        raise UsageError(
-            f"{str(out)!r} can't be written to ({error.strerror}); give a folder that can be "
-            "written to with --out."
-        ) from error
+    written = [(out / name, content) for name, content in sorted(files.items()) if content]
+    for path, content in written:
+        write_atomically(path, content)
+    return [path for path, _ in written]
