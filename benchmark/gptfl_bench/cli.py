@@ -8,7 +8,9 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType, ModuleType
 from typing import NoReturn
@@ -27,7 +29,9 @@ from gptfl_bench.commands import (
     search,
 )
 from gptfl_bench.commands.options import INTERRUPTED, OK, USAGE
+from gptfl_bench.core import streams
 from gptfl_bench.core.errors import UsageError, unknown
+from gptfl_reports.records.files import CANT_WRITE, cant_write
 
 EPILOG = """\
 examples:
@@ -70,40 +74,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     # Idle OpenMP threads spin otherwise; it counts only if it is set before PyTorch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        if not words or words[0] in ("-h", "--help"):
-            print(_overview())
+    with _terminable(), streams.any_text():
+        try:
+            code = _answer(list(sys.argv[1:] if arguments is None else arguments))
+            # A full disk and a reader that has left are noticed here, or after the exit code.
+            sys.stdout.flush()
+            return code
+        except UsageError as error:
+            print(f"gptfl-bench: {error}", file=sys.stderr)
+            return USAGE
+        except KeyboardInterrupt:
+            print("gptfl-bench: interrupted; the same command goes on from here.", file=sys.stderr)
+            return INTERRUPTED
+        except BrokenPipeError:
+            # The reader of a pipe, such as head, has seen enough.
+            streams.discard(sys.stdout)
             return OK
-        if words[0] == "--version":
-            # Slow to load, for a word that is seldom asked for.
-            from importlib.metadata import version
+        except OSError as error:
+            if error.errno not in CANT_WRITE:
+                raise
+            print(f"gptfl-bench: {cant_write(error)}", file=sys.stderr)
+            return USAGE
 
-            print(f"gptfl-bench {version('gptfl-bench')}")
-            return OK
-        if words[0] not in COMMANDS:
-            raise unknown("command", words[0], COMMANDS)
-        command = COMMANDS[words[0]]
-        parser = Parser(
-            prog=f"gptfl-bench {words[0]}",
-            description=command.about,
-            allow_abbrev=False,
-            epilog=EPILOG if words[0] == "run" else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.arrange(parser)
-        return command.run(parser.parse_intermixed_args(words[1:]))
-    except UsageError as error:
-        print(f"gptfl-bench: {error}", file=sys.stderr)
-        return USAGE
-    except KeyboardInterrupt:
-        print("gptfl-bench: interrupted; the same command goes on from here.", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe, such as head, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+def _answer(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
         return OK
+    if words[0] == "--version":
+        # Slow to load, for a word that is seldom asked for.
+        from importlib.metadata import version
+
+        print(f"gptfl-bench {version('gptfl-bench')}")
+        return OK
+    if words[0] not in COMMANDS:
+        raise unknown("command", words[0], COMMANDS)
+    command = COMMANDS[words[0]]
+    parser = Parser(
+        prog=f"gptfl-bench {words[0]}",
+        description=command.about,
+        allow_abbrev=False,
+        epilog=EPILOG if words[0] == "run" else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.arrange(parser)
+    return command.run(parser.parse_intermixed_args(words[1:]))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM interrupt as Ctrl-C does; no thread but the main one may ask for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        # None: set by other than Python, which can't be set again.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
