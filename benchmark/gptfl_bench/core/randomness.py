@@ -8,11 +8,14 @@ a resumed or reordered run needs no saved generator state.
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 import torch
 
 Name = str | int
+_STREAM = RLock()
+"""Held by the thread that torch's global stream belongs to."""
 
 
 def address_seed(seed: int, *names: Name) -> int:
@@ -44,10 +47,10 @@ def isolated_torch_rng(seed: int, *names: Name) -> Iterator[None]:
     """Address torch's global stream inside the block and restore it afterwards.
 
     Dropout and default initialisers draw from the global stream; inside this block what they draw
-    depends on the address alone.
+    depends on the address alone. All threads of a process share that stream, so they take turns.
     """
     address = address_seed(seed, *names)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with _STREAM, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         # torch.manual_seed would also queue a call, with a formatted stack, for every device type
         # that is not there: slow, and a queue that grows with each client's visit.
         torch.default_generator.manual_seed(address)

@@ -9,6 +9,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from threading import RLock
 from typing import Generic, TypeVar
 
 from gptfl_bench.core.errors import UsageError, unknown
@@ -31,6 +32,10 @@ class Reference:
     source: str = ""
     year: int = 0
     needs: str = ""
+
+
+_DISCOVERY = RLock()
+"""One for all registries: what is imported for one may ask another."""
 
 
 @dataclass
@@ -95,10 +100,14 @@ class Registry(Generic[T]):
         return next((name for name, known in self._parts.items() if known is part), None)
 
     def _discover(self) -> None:
-        if self._discovered:
-            return
-        # Set first: a module that is being imported may ask for a name of its own kind.
-        self._discovered = True
+        # A second thread that asks meanwhile would be told a part of the names.
+        with _DISCOVERY:
+            if not self._discovered:
+                # Set first: a module that is being imported may ask for a name of its own kind.
+                self._discovered = True
+                self._load()
+
+    def _load(self) -> None:
         package = importlib.import_module(self.package)
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             inside = module.name.removeprefix(package.__name__)

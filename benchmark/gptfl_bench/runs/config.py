@@ -1,19 +1,21 @@
-"""From names and overrides to settings and methods, by Hydra.
+"""From names and overrides to settings and methods, in Hydra's syntax.
 
 The base is made from the dataclasses' own defaults, so a default lives in one place and a new
 method needs no YAML. A preset (``conf/presets/<data set>/<preset>.yaml``) changes it, then the
 user's ``key=value`` overrides do. ``methods.X`` holds a method's fields and ``warm.X`` those it
 takes inside ``gptfl+X``; both fall back, field by field, on the level above.
+
+Hydra reads the overrides. Its ``compose`` would keep its state in the process, where a caller's
+own ``@hydra.main``, configuration store or second thread meets it, so presets are merged here.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass, replace
 from importlib.resources import files
 
-from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -29,6 +31,7 @@ from gptfl_reports.records.typed import build
 
 Tree = dict[str, object]
 PRESETS = ("quick", "default", "cpu", "paper")
+_PRESETS = files("gptfl_bench.conf") / "presets"
 
 
 @dataclass(frozen=True)
@@ -96,18 +99,20 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
     Raises:
         UsageError: If a preset, a key or a value does not exist or does not fit.
     """
-    root = files("gptfl_bench.conf") / "presets"
-    folder = dataset if (root / dataset / f"{preset}.yaml").is_file() else "any"
-    if not (root / folder / f"{preset}.yaml").is_file():
+    folder = dataset if (_PRESETS / dataset / f"{preset}.yaml").is_file() else "any"
+    if not (_PRESETS / folder / f"{preset}.yaml").is_file():
         raise unknown("preset", preset, PRESETS)
     base = _base(dataset)
-    overrides = [_quoted(text) for text in overrides]
-    given = _check(base, overrides)
-    ConfigStore.instance().store(name="base", node=base)
+    parsed = _check(base, [_quoted(text) for text in overrides])
     try:
-        with initialize_config_module("gptfl_bench.conf", version_base="1.3"):
-            tree = compose("base", [f"+presets/{folder}={preset}", *overrides])
-        _spread_plan(tree, given)
+        tree = OmegaConf.create(base)
+        for layer in _layers(f"{folder}/{preset}"):
+            tree.merge_with(layer)
+        OmegaConf.set_struct(tree, True)
+        for override in parsed:
+            added = override.is_add() or override.is_force_add()
+            OmegaConf.update(tree, override.key_or_group, override.value(), force_add=added)
+        _spread_plan(tree, {override.key_or_group for override in parsed})
         plain = OmegaConf.to_container(tree, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         reason = str(error).strip().splitlines()[0]
@@ -129,6 +134,16 @@ def as_yaml(config: Config, names: Sequence[str]) -> str:
     tree["methods"] = {name: asdict(config.method(name)) for name in names}
     del tree["warm"]
     return OmegaConf.to_yaml(OmegaConf.create(tree))
+
+
+def _layers(name: str) -> Iterator[DictConfig]:
+    """Yield what a preset's list ``defaults`` names, layer by layer, and then its own values."""
+    folder = name.partition("/")[0]
+    own = OmegaConf.create((_PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert isinstance(own, DictConfig)
+    for other in own.pop("defaults", []):
+        yield from _layers(other if "/" in other else f"{folder}/{other}")
+    yield own
 
 
 def _base(dataset: str) -> Tree:
@@ -188,8 +203,8 @@ def _quoted(text: str) -> str:
     return text
 
 
-def _check(base: Tree, overrides: Sequence[str]) -> set[str]:
-    """Return the keys that overrides set, after refusing those that do not exist."""
+def _check(base: Tree, overrides: Sequence[str]) -> list[Override]:
+    """Return the overrides as Hydra reads them, after refusing those of no setting."""
     parser = OverridesParser.create()
     parsed = []
     for text in overrides:
@@ -200,18 +215,16 @@ def _check(base: Tree, overrides: Sequence[str]) -> set[str]:
                 f"{text!r} is no setting; write key=value (gptfl-bench run --cfg prints them all)."
             ) from error
     known = OmegaConf.create(base)
-    given = set()
     for override in parsed:
         key = override.key_or_group
-        if override.is_sweep_override() or override.is_delete():
+        if override.is_sweep_override() or override.is_delete() or override.package:
             raise UsageError(
                 f"{override.input_line!r} is no plain setting; write key=value with one value."
             )
         new_argument = override.is_add() and key.startswith("model_args.")
         if not new_argument and key not in (keys := _keys(known)):
             raise unknown("setting", key, keys, "gptfl-bench run --cfg prints all settings")
-        given.add(key)
-    return given
+    return parsed
 
 
 def _keys(tree: DictConfig, prefix: str = "") -> list[str]:
