@@ -3,11 +3,16 @@
 Everything is made from records, so a cell can be exported while others run, and again later.
 """
 
+import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from typing import Protocol
 
-from gptfl_reports.records.cells import Cell, mean
+from gptfl_reports.records.cells import Cell, mean, read_cell
 from gptfl_reports.records.errors import UsageError, unknown
 from gptfl_reports.records.events import (
     PretrainEpoch,
@@ -15,11 +20,13 @@ from gptfl_reports.records.events import (
     RoundEvaluated,
     TrafficCounted,
 )
+from gptfl_reports.records.files import write_atomically
 from gptfl_reports.targets import by_task_and_method
 
 _EXPERIMENT = "gptfl-bench"
 _CELL = "gptfl_bench.run_id"
 _LONGEST_PARAMETER = 500
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 class Export(Protocol):
@@ -34,8 +41,64 @@ class Export(Protocol):
         ...
 
 
-def exporters(names: Sequence[str]) -> list[Export]:
-    """Return the exports of some names.
+@dataclass
+class HandOver:
+    """Hands cells of a run folder to a tool, and those that it did not take at the next call.
+
+    Those are kept by name in the run folder, so that a run goes on without the tool.
+
+    Attributes:
+        name: The tool.
+        export: Hands over a cell.
+        warn: Takes a sentence.
+        works: Whether the tool has taken all so far; after a failure it is left alone, for each
+            further try may take minutes.
+    """
+
+    name: str
+    export: Export
+    warn: Callable[[str], None]
+    works: bool = True
+
+    def __call__(self, cell: Cell, run_folder: Path) -> None:
+        """Hand over a cell, and those that are still missing there."""
+        path = run_folder / f"not-in-{self.name}.txt"
+        missing = path.read_text(encoding="utf-8").split() if path.exists() else []
+        due: dict[str, Cell | None] = {name: None for name in missing}
+        due[cell.record["run_id"]] = cell
+        try:
+            for name in list(due) if self.works else []:
+                found = due[name] or _kept(run_folder / name)
+                if found:
+                    self.export(found, run_folder)
+                del due[name]
+        except Exception as error:
+            self.works = False
+            reason = shorten(str(error) or type(error).__name__, 200, placeholder="...").rstrip(".")
+            self.warn(
+                f"{self.name} took no results ({reason}); the run goes on, and the next one "
+                f"with the same --out and --export {self.name} hands them over."
+            )
+        if due:
+            write_atomically(path, "".join(f"{name}\n" for name in due).encode())
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _kept(folder: Path) -> Cell | None:
+    """Return a cell unless it was removed or damaged since."""
+    try:
+        return read_cell(folder)
+    except UsageError:
+        return None
+
+
+def exporters(names: Sequence[str], warn: Callable[[str], None]) -> list[HandOver]:
+    """Return what hands cells to some tools.
+
+    Args:
+        names: The tools.
+        warn: Takes a sentence about a tool that fails.
 
     Raises:
         UsageError: If there is no such export, or its package is not installed.
@@ -43,7 +106,7 @@ def exporters(names: Sequence[str]) -> list[Export]:
     for name in names:
         if name not in EXPORTS:
             raise unknown("export", name, EXPORTS)
-    return [EXPORTS[name]() for name in names]
+    return [HandOver(name, EXPORTS[name](), warn) for name in dict.fromkeys(names)]
 
 
 def series(cell: Cell) -> Iterator[tuple[str, float, int]]:
@@ -154,10 +217,24 @@ def _mlflow() -> Export:
         from mlflow.tracking import MlflowClient
     except ImportError as error:
         raise _absent("mlflow") from error
-    # Where to: MLFLOW_TRACKING_URI, as for all of MLflow.
-    client = MlflowClient()
+    for logger in ("mlflow", "alembic", "urllib3"):
+        # What fails is said once, by us.
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    # By itself MLflow tries for four minutes before it says that nobody answers.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    there = find_spec("sqlalchemy") is not None
+    named = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if named.startswith(_DATABASES) and not there:
+        raise _absent("mlflow")
 
     def export(cell: Cell, run_folder: Path) -> None:
+        database = f"sqlite:///{(run_folder / 'mlflow.db').absolute().as_posix()}"
+        files = (run_folder / "mlruns").absolute().as_uri()
+        uri = named or (database if there else files)
+        if uri.startswith("file:") or "://" not in uri:
+            # MLflow takes a folder of files only if it is told so, and naming one tells it.
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        client = MlflowClient(uri)
         known = client.get_experiment_by_name(_EXPERIMENT)
         experiment = known.experiment_id if known else client.create_experiment(_EXPERIMENT)
         run_id = cell.record["run_id"]

@@ -1,7 +1,10 @@
 """What other tools get: the same numbers as the records, once, whatever was there before."""
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,8 @@ import pytest
 import gptfl_bench
 from gptfl_bench.cli import main
 from gptfl_bench.core.errors import UsageError
-from gptfl_reports.exports import exporters, model_card, parameters, series
-from gptfl_reports.records.cells import read_cell, read_cells
+from gptfl_reports.exports import HandOver, exporters, model_card, parameters, series
+from gptfl_reports.records.cells import Cell, read_cell, read_cells
 
 MakeCell = Callable[..., Path]
 
@@ -37,7 +40,7 @@ def test_tensorboard_reads_the_numbers_back_once(make_cell: MakeCell, tmp_path: 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     cell = read_cell(make_cell("fedavg", 0, [0.1, 0.5, 0.8]))
-    (export,) = exporters(["tensorboard"])
+    (export,) = exporters(["tensorboard"], pytest.fail)
     for _ in range(2):
         export(cell, tmp_path)
     (folder,) = (tmp_path / "tensorboard").iterdir()
@@ -49,23 +52,53 @@ def test_tensorboard_reads_the_numbers_back_once(make_cell: MakeCell, tmp_path: 
     assert "config" not in log.Tags()["scalars"]
 
 
+STORES = {
+    "none named": lambda folder: None,
+    "files": lambda folder: (folder / "mlruns").as_uri(),
+    "a path": lambda folder: str(folder / "mlruns"),
+    "a database": lambda folder: f"sqlite:///{folder}/own.db",
+}
+
+
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without a word about MLflow; what is set in it goes with the test."""
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    for name in ("MLFLOW_ALLOW_FILE_STORE", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("store", STORES.values(), ids=STORES)
 def test_mlflow_has_one_run_a_cell(
-    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_cell: MakeCell,
+    tmp_path: Path,
+    clean: pytest.MonkeyPatch,
+    store: Callable[[Path], str | None],
 ) -> None:
     pytest.importorskip("mlflow")
     from mlflow.tracking import MlflowClient
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    named, database = store(tmp_path), find_spec("sqlalchemy") is not None
+    if named and named.startswith("sqlite") and not database:
+        clean.setenv("MLFLOW_TRACKING_URI", named)
+        with pytest.raises(UsageError, match=r"pip install 'gptfl-bench\[mlflow\]'"):
+            exporters(["mlflow"], pytest.fail)
+        return
+    if named:
+        clean.setenv("MLFLOW_TRACKING_URI", named)
     cells = [
         read_cell(make_cell("fedavg", 0, [0.1, 0.5, 0.8])),
         read_cell(make_cell("moon", 0, [0.1], status="refused", reason="needs features")),
     ]
     for _ in range(2):
-        (export,) = exporters(["mlflow"])
+        (export,) = exporters(["mlflow"], pytest.fail)
         for cell in cells:
             export(cell, tmp_path)
-    client = MlflowClient()
+    own = f"sqlite:///{tmp_path}/mlflow.db" if database else (tmp_path / "mlruns").as_uri()
+    client = MlflowClient(named or own)
     experiment = client.get_experiment_by_name("gptfl-bench")
     assert experiment is not None
     runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
@@ -79,6 +112,68 @@ def test_mlflow_has_one_run_a_cell(
     ]
     assert run.data.params["plan.lr"] == "0.1"
     assert runs["moon-0"].data.tags["reason"] == "needs features"
+
+
+def test_a_server_that_is_down_is_told_once_and_the_next_call_makes_up(
+    make_cell: MakeCell, tmp_path: Path, clean: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mlflow")
+    from mlflow.tracking import MlflowClient
+
+    cells = [read_cell(make_cell("fedavg", seed, [0.1, 0.5])) for seed in (0, 1)]
+    out, said = cells[0].folder.parent, list[str]()
+    clean.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    (export,) = exporters(["mlflow"], said.append)
+    for cell in cells:
+        export(cell, out)
+    (line,) = said
+    assert "mlflow took no results" in line
+    assert "127.0.0.1" in line
+
+    clean.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    (export,) = exporters(["mlflow"], pytest.fail)
+    export(read_cell(make_cell("moon", 0, [0.1])), out)
+    client = MlflowClient((tmp_path / "mlruns").as_uri())
+    experiment = client.get_experiment_by_name("gptfl-bench")
+    assert experiment is not None
+    names = sorted(r.info.run_name or "" for r in client.search_runs([experiment.experiment_id]))
+    assert names == ["fedavg-0", "fedavg-1", "moon-0"]
+    assert not (out / "not-in-mlflow.txt").exists()
+
+
+def test_what_a_tool_missed_is_handed_over_unless_it_is_gone(
+    make_cell: MakeCell, tmp_path: Path
+) -> None:
+    cells = [read_cell(make_cell("fedavg", seed, [0.1])) for seed in (0, 1, 2)]
+    out, said, taken = cells[0].folder.parent, list[str](), list[str]()
+
+    def broken(cell: Cell, run_folder: Path) -> None:
+        raise OSError("no room\nand more")
+
+    hand_over = HandOver("tool", broken, said.append)
+    for cell in cells[:2]:
+        hand_over(cell, out)
+    assert len(said) == 1
+    assert "tool took no results (no room and more)" in said[0]
+    shutil.rmtree(cells[0].folder)
+    mended = HandOver("tool", lambda cell, _: taken.append(cell.record["run_id"]), pytest.fail)
+    mended(cells[2], out)
+    assert taken == ["fedavg-1", "fedavg-2"]
+    mended(cells[2], out)
+    assert taken == ["fedavg-1", "fedavg-2", "fedavg-2"]
+
+
+def test_a_run_goes_on_when_its_tool_fails(
+    tmp_path: Path, clean: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mlflow")
+    clean.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    words = ["run", "--methods", "fedavg", "--preset", "quick", "--seeds", "0,1", "rounds=1"]
+    assert main([*words, "--out", str(tmp_path / "runs"), "--export", "mlflow"]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("took no results") == 1
+    assert "Retrying" not in said.err
+    assert "2 of 2" in said.out
 
 
 def test_a_model_card_has_the_mean_over_finished_seeds(make_cell: MakeCell, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """The command ``run``: every missing cell, then the leaderboard."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gptfl_bench.commands.options import (
     FAILED,
@@ -15,6 +17,9 @@ from gptfl_bench.commands.options import (
     names,
     seeds_of,
 )
+
+if TYPE_CHECKING:
+    from gptfl_reports.records.cells import Cell
 
 METHODS_HELP = (
     "names with commas: all (default), gptfl+X warm-starts X, X-ablated leaves out what sets X "
@@ -44,15 +49,15 @@ def run(options: argparse.Namespace) -> int:
     from gptfl_bench.runs.bars import for_terminal
     from gptfl_reports import exports
 
-    launcher = launcher_of(options)
-    hand_over = exports.exporters(names(options.export))
+    launcher, access = launcher_of(options), access_of(options)
+    hand_over = exports.exporters(names(options.export), access.announce)
     plan = experiment.plan(
         names(options.methods),
         options.dataset,
         options.preset,
         seeds_of(options),
         options.overrides,
-        access=access_of(options),
+        access=access,
     )
     if options.cfg:
         print(config.as_yaml(plan.config, list(dict.fromkeys(c.name for c in plan.cells))), end="")
@@ -66,17 +71,16 @@ def run(options: argparse.Namespace) -> int:
             cells.append(cell)
             for export in hand_over:
                 export(cell, options.out)
-    _print_leaderboard(options.out, {cell.record["run_id"] for cell in cells})
+    _print_leaderboard(cells)
     print(f"\nTables and a page: gptfl-bench report {options.out}")
     rows = [cell.row() for cell in cells]
     missed = [r for r in rows if r["status"] == "diverged" and r["target"] is not None]
     return FAILED if missed or any(r["status"] == "failed" for r in rows) else OK
 
 
-def _print_leaderboard(folder: Path, run_ids: set[str]) -> None:
+def _print_leaderboard(cells: Sequence["Cell"]) -> None:
     from gptfl_reports.numbers.board import leaderboard
-    from gptfl_reports.records.cells import read_cells
+    from gptfl_reports.records.cells import in_order
     from gptfl_reports.tables.leaderboard import to_terminal
 
-    cells = [cell for cell in read_cells(folder) if cell.record["run_id"] in run_ids]
-    print(to_terminal(leaderboard(cells)), end="")
+    print(to_terminal(leaderboard(in_order(cells))), end="")
