@@ -81,5 +81,6 @@ class Checkpoint:
             return cls(int(about["round"]), groups, int(about["events"]), clients)
         except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
             raise UsageError(
-                f"the checkpoint {path} is damaged ({error}); run the cell again with --force."
+                f"the checkpoint {path} is damaged ({error}); run the cell again with --force "
+                f"{path.parents[1].name}."
             ) from error

@@ -61,7 +61,8 @@ class ClientStore:
             return g.decode(path.read_bytes())
         except (OSError, safetensors.SafetensorError) as error:
             raise UsageError(
-                f"the client state {path} is damaged ({error}); run the cell again with --force."
+                f"the client state {path} is damaged ({error}); run the cell again with --force "
+                f"{self.folder.parents[1].name}."
             ) from error
 
     def write(self, client: int, state: Groups, round: int) -> None:
@@ -126,7 +127,7 @@ class ClientStore:
         for address in self.versions.items() - self._sizes.keys():
             raise UsageError(
                 f"the client state {self._path(*address)} is missing; run the cell again with "
-                "--force."
+                f"--force {self.folder.parents[1].name}."
             )
         return sum(map(self._sizes.__getitem__, self.versions.items()))
 
