@@ -1,6 +1,7 @@
 """Running one cell: its folder, its record, and how it ends."""
 
 import shutil
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from gptfl_reports.records.cells import Cell, read_cell, write_record
 from gptfl_reports.records.events import CellEnded, EventLog
 from gptfl_reports.records.files import write_atomically
 
+TRACEBACK = "traceback.txt"
+"""What a failed cell's folder says about the error."""
 KEPT = ("finished", "diverged")
 """Endings that stand; a refused or failed cell is tried again by the same command."""
 
@@ -88,10 +91,10 @@ def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress:
                 write_atomically(file, partition)
         write_record(folder, describe(spec, world, context.command, partition_name))
     log = EventLog(folder / "events.jsonl", keep=checkpoint.events if checkpoint else 0)
-    server = build_server(
-        spec, world, folder, context.artifacts, log.append, progress, checkpoint is not None
-    )
     try:
+        server = build_server(
+            spec, world, folder, context.artifacts, log.append, progress, checkpoint is not None
+        )
         Rounds(spec, world, server, log, folder, progress).run(checkpoint)
         log.append(CellEnded("finished"))
     except (Refusal, UsageError) as reason:
@@ -99,7 +102,10 @@ def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress:
     except Diverged as reason:
         log.append(CellEnded("diverged", str(reason)))
     except Exception as error:
-        log.append(CellEnded("failed", f"{type(error).__name__}: {error}"))
+        # The message alone does not say which line of a method or network it is about.
+        write_atomically(folder / TRACEBACK, traceback.format_exc().encode(errors="replace"))
+        where = f"traceback in {folder.name}/{TRACEBACK}"
+        log.append(CellEnded("failed", f"{type(error).__name__}: {error} ({where})"))
         raise
     finally:
         log.close()
