@@ -2,17 +2,18 @@
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torch import nn
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.progress import Silent
 from gptfl_bench.core.randomness import Seeds
 from gptfl_bench.data.task import Task
+from gptfl_bench.engine.handed import Handed
 from gptfl_bench.engine.method import Method
 from gptfl_bench.explore import access_to
 from gptfl_bench.runs import experiment, launchers
@@ -28,7 +29,7 @@ def run(
     out: str | Path | None = None,
     *,
     preset: str = "default",
-    model: str | nn.Module | None = None,
+    model: str | Handed | None = None,
     launcher: Launcher = "basic",
     force: bool | Sequence[str] = False,
     cache: str | Path | None = None,
@@ -45,7 +46,9 @@ def run(
         seeds: Roots of randomness: one or several whole numbers.
         out: Run folder; if left out, a temporary one that lasts as long as the results.
         preset: Name of the preset.
-        model: Name of a network, or a network whose weights are the start.
+        model: Name of a network, a network whose weights are the start, or a class or function
+            that makes one, of ``input_shape`` and ``num_classes`` if it takes them, with other
+            weights for each seed.
         launcher: Where cells run.
         force: Run cells that have ended again: all, or those of these ids.
         cache: Folder of results that cells share.
@@ -58,7 +61,8 @@ def run(
         UsageError: If any name or value does not fit.
     """
     keep_freed_memory()
-    asked = [methods] if isinstance(methods, str | Method) else list(methods)
+    alone = isinstance(methods, str) or not isinstance(methods, Iterable)
+    asked: list[Any] = [methods] if alone else [*methods]  # type: ignore[misc]
     if isinstance(model, str):
         overrides["model"] = model
     access = access_to(data_folder, cache, download)
@@ -68,7 +72,7 @@ def run(
         preset,
         seeds,
         list(_flatten(overrides)),
-        model if isinstance(model, nn.Module) else None,
+        None if isinstance(model, str) else model,
         access,
     )
     scratch = None if out is not None else _temporary()

@@ -12,6 +12,7 @@ from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import as_seed
 from gptfl_bench.data import loaders
 from gptfl_bench.data.access import Access, default_cache, default_data
+from gptfl_bench.data.handed import check_task
 from gptfl_bench.data.partition import Partition
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.data.task import Task
@@ -110,7 +111,7 @@ def share(
     Raises:
         UsageError: If the samples can't be shared so.
     """
-    task = load(task) if isinstance(task, str) else task
+    task = load(task) if isinstance(task, str) else check_task(task)
     root = as_seed(seed)
     recipe_settings = PartitionSettings(recipe, alpha, min_size, root)
     try:
@@ -147,7 +148,7 @@ def synthesise(
         UsageError: If a name or value does not fit, or the generator can't work here.
         Refusal: If the generator can't make the task's modality.
     """
-    task = load(task, cache=cache) if isinstance(task, str) else task
+    task = load(task, cache=cache) if isinstance(task, str) else check_task(task)
     wanted = list(labels) or list(task.label_names)
     unknown = [label for label in wanted if label not in task.label_names]
     if unknown:

@@ -125,7 +125,13 @@ def test_a_failed_cell_is_recorded_and_tried_again(run_cell: RunCell, tmp_path: 
             run_cell(method, out=tmp_path / "a")
     (folder,) = (path.parent for path in (tmp_path / "a").glob("*/record.json"))
     cell = read_cell(folder)
-    assert (cell.ending.status, cell.ending.reason) == ("failed", "ZeroDivisionError: a bug")
+    where = f"{folder.name}/traceback.txt"
+    reason = f"ZeroDivisionError: a bug (traceback in {where})"
+    assert (cell.ending.status, cell.ending.reason) == ("failed", reason)
+    told = (folder.parent / where).read_text(encoding="utf-8")
+    assert told.startswith("Traceback")
+    assert "in aggregate" in told
+    assert told.endswith("ZeroDivisionError: a bug\n")
     assert [e.round for e in cell.evaluations] == [0, 1], "the first try left nothing behind"
 
 

@@ -80,7 +80,7 @@ def build_server(
         spec.seed,
         federation,
         world.networks,
-        spec.model_key,
+        spec.start_key,
         settings.labels,
         source,
         artifacts,

@@ -1,6 +1,7 @@
 """Running one cell: its folder, its record, and how it ends."""
 
 import shutil
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from gptfl_reports.records.cells import EVENTS, RECORD, Cell, read_cell, write_r
 from gptfl_reports.records.events import CellEnded, EventLog, holds
 from gptfl_reports.records.files import CANT_WRITE, cant_write, storing, write_atomically
 
+TRACEBACK = "traceback.txt"
+"""What a failed cell's folder says about the error."""
 KEPT = ("finished", "diverged")
 """Endings that stand; a refused or failed cell is tried again by the same command."""
 
@@ -147,10 +150,10 @@ def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress:
     if checkpoint is None:
         write_record(folder, describe(spec, world, context.command, partition_name))
     log = EventLog(folder / EVENTS, keep=checkpoint.events if checkpoint else 0)
-    server = build_server(
-        spec, world, folder, context.artifacts, log.append, progress, checkpoint is not None
-    )
     try:
+        server = build_server(
+            spec, world, folder, context.artifacts, log.append, progress, checkpoint is not None
+        )
         Rounds(spec, world, server, log, folder, progress).run(checkpoint)
         log.append(CellEnded("finished"))
     except StorageError:
@@ -163,18 +166,22 @@ def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress:
         log.append(CellEnded("diverged", str(reason)))
     except OSError as error:
         if error.errno not in CANT_WRITE:
-            log.append(_failed(error))
+            log.append(_failed(error, folder))
             raise
         raise StorageError(cant_write(error, folder)) from error
     except Exception as error:
-        log.append(_failed(error))
+        log.append(_failed(error, folder))
         raise
     finally:
         log.close()
 
 
-def _failed(error: Exception) -> CellEnded:
-    return CellEnded("failed", f"{type(error).__name__}: {error}")
+def _failed(error: Exception, folder: Path) -> CellEnded:
+    """Return how a cell ends by an error, whose traceback is kept beside its log."""
+    # The message alone does not say which line of a method or network it is about.
+    write_atomically(folder / TRACEBACK, traceback.format_exc().encode(errors="replace"))
+    where = f"traceback in {folder.name}/{TRACEBACK}"
+    return CellEnded("failed", f"{type(error).__name__}: {error} ({where})")
 
 
 def _checkpoint(spec: CellSpec, folder: Path) -> Checkpoint | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from gptfl_bench.core.identity import of_program
 from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.sources import source_sha256
 from gptfl_bench.engine.method import Method
@@ -106,6 +107,14 @@ def machine(device: torch.device) -> str:
     words = f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} thread(s)"
     words = f"{words}, {keep_freed_memory()}"
     return f"{words}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else words
+
+
+def program_bases(method: Method) -> tuple[str, ...]:
+    """Return the sources of this program's methods that an own method is made from."""
+    kind = type(method)
+    bases = [part for part in kind.__mro__ if part is not kind and issubclass(part, Method)]
+    ours = [source_sha256(part, Method) for part in bases if of_program(part)]
+    return tuple(SAME_AS.get(sha256, sha256) for sha256 in ours)
 
 
 def method_source(method: Method) -> tuple[str, str]:

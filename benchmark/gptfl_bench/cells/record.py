@@ -36,6 +36,9 @@ def describe(spec: CellSpec, world: World, command: str, partition_name: str) ->
     del wanted["generators"], wanted["prompts"]
     if not settings.secure_aggregation:
         del wanted["secure"]
+    if spec.code:
+        # Two versions of one's own code are no repetitions of one another.
+        wanted["code"] = {part: key.removeprefix("unread ")[:12] for part, key in spec.code.items()}
     if spec.uses_synthetic:
         wanted["generator"] = settings.generators.get(settings.synthetic.generator, {})
         wanted["prompts"] = settings.prompts.get(settings.synthetic.prompts, {})

@@ -1,21 +1,26 @@
 """What identifies a cell: everything that determines its result, and the key made of it."""
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, cached_property
+from types import FunctionType
 from typing import TypeVar
 
-from torch import nn
-
+from gptfl_bench.architectures.network import models
 from gptfl_bench.architectures.weights import weights_sha256
+from gptfl_bench.cells.provenance import program_bases
 from gptfl_bench.cells.settings import Settings
-from gptfl_bench.core import groups as g
 from gptfl_bench.core.cache import digest
+from gptfl_bench.core.identity import Description, describe, of_program
 from gptfl_bench.core.registry import Registry
 from gptfl_bench.data import loaders
 from gptfl_bench.data.access import Access
-from gptfl_bench.data.task import Task
+from gptfl_bench.data.partition import partitions
+from gptfl_bench.data.samples import as_float
+from gptfl_bench.data.task import Task, tasks
+from gptfl_bench.engine.handed import Handed, name_of
 from gptfl_bench.engine.method import Method, Need
 from gptfl_bench.synthesis.generator import (
     Generator,
@@ -41,9 +46,11 @@ class CellSpec:
         dataset: Name of a registered data set, or a task.
         preset: Name of the preset the settings started from.
         settings: Everything else.
-        network: A network in place of ``settings.model``.
+        network: A network in place of ``settings.model``, or what makes one.
         access: Where the data set may be looked for; without downloads no weights are fetched
             either.
+        token: Stands for own code that can't be read, so that what a run makes with it is found
+            again by that run alone.
     """
 
     name: str
@@ -52,8 +59,9 @@ class CellSpec:
     dataset: str | Task
     preset: str
     settings: Settings
-    network: nn.Module | None = None
+    network: Handed | None = None
     access: Access = field(default_factory=Access)
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
     def dataset_name(self) -> str:
@@ -73,22 +81,82 @@ class CellSpec:
     @property
     def data_fingerprint(self) -> str:
         """What the data are; empty for a package's own data set, which its name determines."""
-        if isinstance(self.dataset, str) and not loaders.reads_files(self.dataset):
+        named = isinstance(self.dataset, str) and of_program(tasks.get(self.dataset))
+        if named and not loaders.reads_files(self.dataset_name):
             return ""
         return self.load_task().fingerprint
 
     @property
     def model_name(self) -> str:
         """Name of the network in tables: as registered, or its class."""
-        return self.settings.model if self.network is None else type(self.network).__name__
+        return self.settings.model if self.network is None else name_of(self.network)
 
     @property
     def model_key(self) -> str:
         """What determines network and start weights, beside the seed and the sample's shape."""
+        arguments: dict[str, object] = dict(self.model_arguments)
         if self.network is None:
-            return digest({"model": self.settings.model, **self.model_arguments})
-        start = g.encode(g.model_groups(self.network)).hex()
-        return digest({"model": repr(self.network), "start": start})
+            arguments["model"] = self.settings.model
+        if "model" in self.code:
+            # A registered network takes no argument of this name: "-" stands in none.
+            arguments["own-code"] = self.code["model"]
+        return digest(arguments)
+
+    @property
+    def start_key(self) -> str:
+        """What determines the network that the method makes of the task's, and its start."""
+        kinds = [type(part) for part in _parts(self.method)]
+        changed = {next(k for k in kind.__mro__ if "network" in vars(k)) for kind in kinds}
+        if all(map(of_program, changed)):
+            return self.model_key
+        return digest({"model": self.model_key, "method": self.code["method"]})
+
+    @cached_property
+    def _own(self) -> dict[str, Description]:
+        """What was found out about own code that has a part in the result, by part."""
+        found = {"method": describe(self.method, *map(program_bases, _parts(self.method)))}
+        if self.network is not None:
+            found["model"] = _describe_network(self.network, self.token)
+        elif not of_program(factory := models.get(self.settings.model)):
+            found["model"] = describe(factory)
+        small = [models.get(name) for name in self.method.architectures()]
+        found["small models"] = describe(*(part for part in small if not of_program(part)))
+        found["partition"] = describe(partitions.get(self.settings.partition.recipe))
+        found["task"] = describe(*self._forms)
+        return found
+
+    @property
+    def _forms(self) -> tuple[object, ...]:
+        """What turns a handed task's samples into others; empty if this program's functions do."""
+        if isinstance(self.dataset, str) and of_program(tasks.get(self.dataset)):
+            return ()
+        task = self.load_task()
+        transforms = (task.train.transform, task.test.transform, task.synthetic_transform)
+        forms = (*(part or as_float for part in transforms), task.from_media)
+        ours = all(isinstance(part, FunctionType) and of_program(part) for part in forms)
+        return () if ours else forms
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """What stands for own code that has a part in the result, by part; empty if none has."""
+        handed = {"model": self.network is not None, "task": bool(self._forms)}
+        return {
+            part: about.key(self.token)
+            for part, about in self._own.items()
+            if about.own or about.unread or handed.get(part)
+        }
+
+    @property
+    def unread(self) -> str:
+        """A sentence about own code that can't be read; empty if all can."""
+        for part, about in self._own.items():
+            if about.unread:
+                return (
+                    f"the {part}'s code can't be read ({about.unread!r} has no source file or "
+                    "holds what can't be looked into), so no result of it is used again; define "
+                    "it in a file."
+                )
+        return ""
 
     @property
     def model_arguments(self) -> dict[str, str | int | float | bool | None]:
@@ -154,6 +222,7 @@ class CellSpec:
             "checksum": self.data_fingerprint,
             **({"data": options} if options else {}),
             "model": self.settings.model if self.network is None else self.model_key,
+            **({"code": self.code} if self.code else {}),
         }
 
     def generator(self) -> Generator:
@@ -204,9 +273,16 @@ def _fingerprint(
     return make(generators, name, dict(values)).fingerprint
 
 
+@cache
+def _describe_network(network: Handed, token: str) -> Description:
+    """Return what is known of a run's network, whose weights are read once in a process."""
+    return describe(network)
+
+
 def forget_tasks() -> None:
     """Let the next plan of this process see files as they are by then."""
     _read_task.cache_clear()
+    _describe_network.cache_clear()
     _fingerprint.cache_clear()
 
 
@@ -215,6 +291,12 @@ def _read_task(
     name: str, options: tuple[tuple[str, str | int | float | bool | None], ...], access: Access
 ) -> Task:
     return loaders.load(name, dict(options), access)
+
+
+def _parts(method: Method) -> list[Method]:
+    """Return a method and those it wraps."""
+    inner = getattr(method, "inner", None)
+    return [method, *(_parts(inner) if isinstance(inner, Method) else ())]
 
 
 def _plain(method: Method) -> dict[str, object]:

@@ -15,10 +15,15 @@ from gptfl_bench.core.device import pick_device
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import torch_rng
 from gptfl_bench.data.class_names import check_class_names
+from gptfl_bench.data.handed import FEW
 from gptfl_bench.data.partition import Partition, partitions
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.data.task import Task
+from gptfl_bench.engine.handed import make
+from gptfl_bench.engine.method import Method
 from gptfl_bench.engine.networks import Networks
+from gptfl_bench.engine.trial import try_network, try_single
+from gptfl_bench.training.fit import Plan
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,37 @@ def check_worlds(cells: Sequence[CellSpec]) -> None:
         UsageError: If a name, a value or a file does not fit.
     """
     by_seed = {spec.seed: spec for spec in reversed(cells)}
-    data = [_data(spec) for spec in by_seed.values()]
-    for spec, found in list(zip(by_seed.values(), data, strict=True))[:1]:
-        check_class_names(found.task.label_names, f"the task {found.task.name!r}")
-        build_networks(spec, found.task, spec.seed, pick_device(spec.settings.device))
+    data = {spec.seed: _data(spec) for spec in by_seed.values()}
+    first = cells[0]
+    task, device = data[first.seed].task, pick_device(first.settings.device)
+    check_class_names(task.label_names, f"the task {task.name!r}")
+    networks = build_networks(first, task, first.seed, device)
+    if "model" in first.code or not isinstance(first.dataset, str):
+        few = torch.arange(min(FEW, len(task.train)))
+        x = task.train.batch(few)[0].to(device)
+        try_network(networks, x, task.num_classes, first.model_name)
+        for spec in cells:
+            single = _single(spec.method, data[spec.seed].partition)
+            if single:
+                try_single(networks, x[:1], spec.model_name, f"{spec.name}: {single}")
+                break
+
+
+def _single(method: Method, partition: Partition) -> str:
+    """Say which client's training comes to a batch of one sample; empty if none does."""
+    inner, plan = getattr(method, "inner", None), getattr(method, "plan", None)
+    if isinstance(inner, Method):
+        return _single(inner, partition)
+    if not isinstance(plan, Plan):
+        return ""
+    for client, size in enumerate(partition.sizes):
+        reached = plan.total_steps(size) >= plan.batches(size) > 0
+        if reached and size % plan.batch_size == 1 % plan.batch_size:
+            return (
+                f"with plan.batch_size={plan.batch_size} the last batch of client {client}, who "
+                f"holds {size}, has one"
+            )
+    return ""
 
 
 def build_world(spec: CellSpec) -> World:
@@ -114,10 +146,13 @@ def build_networks(
     adapt: Callable[[nn.Module], nn.Module] = lambda template: template,
 ) -> Networks:
     """Return the networks a cell names, as ``adapt`` makes them, with the start of ``seed``."""
-    settings = spec.settings
+    settings, handed = spec.settings, spec.network
+    factory = handed if handed is not None else models.get(settings.model)
+    if handed is not None and not isinstance(handed, nn.Module):
+        factory = lambda shape, classes, **given: make(handed, shape, classes, given)  # noqa: E731
     try:
         return Networks.build(
-            spec.network if spec.network is not None else models.get(settings.model),
+            factory,
             task.input_shape,
             task.num_classes,
             settings.model_args,
@@ -125,10 +160,16 @@ def build_networks(
             device,
             adapt,
         )
-    except (TypeError, ValueError, RuntimeError) as error:
+    except UsageError:
+        raise
+    except Exception as error:
+        ours = isinstance(error, TypeError | ValueError | RuntimeError)
+        if not ours and "model" not in spec.code and "method" not in spec.code:
+            raise
+        kind = "" if ours else f"{type(error).__name__}: "
         raise UsageError(
-            f"model={settings.model!r} with model_args={settings.model_args} can't be made for "
-            f"samples of shape {task.input_shape}: {error}."
+            f"model={spec.model_name!r} with model_args={settings.model_args} can't be made for "
+            f"samples of shape {task.input_shape}: {kind}{error}."
         ) from error
 
 

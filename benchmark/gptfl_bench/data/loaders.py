@@ -10,7 +10,9 @@ from dataclasses import asdict
 from typing import Any
 
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.identity import of_program
 from gptfl_bench.data.access import Access
+from gptfl_bench.data.handed import check_task
 from gptfl_bench.data.task import Task, tasks
 from gptfl_reports.records.typed import build
 
@@ -59,10 +61,11 @@ def load(name: str, values: Mapping[str, object], access: Access) -> Task:
     if not reads_files(name):
         if values:
             raise UsageError(f"data set {name!r} has no options, so {dict(values)} can't be used.")
-        return loader()
-    default = _default(name)
-    chosen = build(type(default), {**asdict(default), **values}, "data")
-    return loader(access, chosen)
+        task = loader()
+    else:
+        default = _default(name)
+        task = loader(access, build(type(default), {**asdict(default), **values}, "data"))
+    return task if of_program(loader) else check_task(task)
 
 
 def _default(name: str) -> Any:  # noqa: ANN401 - each loader has its own dataclass

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gptfl_bench.core.identity import describe, of_program
+
 Transform = Callable[[Tensor, torch.Generator | None], Tensor]
 """Stored samples (N, ...) to network input (N, ...); augments if a generator is given."""
 
@@ -53,8 +55,14 @@ class Samples:
 
     @property
     def form(self) -> str:
-        """Shape, type and transform in words; the same media can have several forms."""
+        """Shape, type and transform in words; the same media can have several forms.
+
+        An own transform's code counts; where it can't be read, the form is never the same again.
+        """
         transform = self.transform
+        about = describe(transform)
+        if about.own or not of_program(transform):
+            return f"{tuple(self.x.shape[1:])} {self.x.dtype} {about.key()}"
         words = getattr(transform, "__qualname__", None) or repr(transform)
         return f"{tuple(self.x.shape[1:])} {self.x.dtype} {words}"
 

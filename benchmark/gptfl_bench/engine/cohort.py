@@ -75,31 +75,33 @@ class Cohort:
     _in_truth: "Cohort | None" = None
 
     def sum(self, group: str, weight: Weighting = "uniform") -> Tree:
-        """Return the sum over clients, empty if no one sent the group.
+        """Return the sum over clients; empty if no one sent anything, or no ``buffers``.
 
         Args:
             group: Name of the group.
             weight: Plain, or each client's tensors times its number of samples. Integers are summed
                 in 64 bits.
+
+        Raises:
+            ValueError: If others were sent, and the group was not.
         """
-        self._ask(weight)
-        if group not in self._sums:
-            return {}
-        sums = self._sums[group]
+        sums = self._sums_of(group, weight)
         return dict(sums.uniform if weight == "uniform" else sums.by_examples)
 
     def mean(self, group: str, weight: Weighting = "examples") -> Tree:
-        """Return the mean over the clients that sent a tensor; empty if no one sent the group.
+        """Return the mean over the clients that sent a tensor.
+
+        Empty if no one sent anything, or no ``buffers``, which a policy may keep at the clients.
 
         Args:
             group: Name of the group.
             weight: By number of samples, the senders' total being 1, or all senders alike.
                 Integers (counters of batch normalisation) are rounded.
+
+        Raises:
+            ValueError: If others were sent, and the group was not.
         """
-        self._ask(weight)
-        if group not in self._sums:
-            return {}
-        sums = self._sums[group]
+        sums = self._sums_of(group, weight)
         tree, totals = (
             (sums.uniform, sums.clients)
             if weight == "uniform"
@@ -149,7 +151,7 @@ class Cohort:
         """
         if self._in_truth is not None:
             return self._in_truth.gradient_diversity
-        total = g.squared_norm(self.sum("delta"))
+        total = g.squared_norm(self.sum("delta")) if "delta" in self._sums else 0.0
         return self._update_square / total if total > 0 else None
 
     @classmethod
@@ -187,11 +189,15 @@ class Cohort:
                     of_group.by_examples = tree
         return cohort
 
-    def _ask(self, weighting: Weighting) -> None:
+    def _sums_of(self, group: str, weighting: Weighting) -> _Sums:
         if weighting not in self._weightings:
             raise RuntimeError(
                 f"a sum weighted by {weighting!r} must be among those of Method.weightings()"
             )
+        if group not in self._sums and self._sums and group != "buffers":
+            came = ", ".join(map(repr, sorted(self._sums)))
+            raise ValueError(f"no client sent a group {group!r}; what came: {came}")
+        return self._sums.get(group, _Sums())
 
     def add(self, reply: Groups, examples: int, fits: Sequence[FitResult]) -> None:
         """Take in one client's reply; called by the engine in order of client ids."""

@@ -1,6 +1,5 @@
 """Fresh networks of one architecture, all starting from the same addressed weights."""
 
-import copy
 from collections.abc import Callable, Mapping
 
 import torch
@@ -12,6 +11,7 @@ from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.randomness import isolated_torch_rng
 from gptfl_bench.engine.constant import Constants
+from gptfl_bench.engine.handed import own_copy, plain, settled
 from gptfl_bench.engine.mould import Mould
 
 
@@ -79,10 +79,10 @@ class Networks:
         if not callable(factory):
             raise TypeError(f"a model must be a network or a factory, not {type(factory).__name__}")
         with isolated_torch_rng(seed, "start"):
-            template = (
-                copy.deepcopy(factory)
+            template = settled(
+                own_copy(factory)
                 if isinstance(factory, nn.Module)
-                else factory(input_shape, num_classes, **settings)
+                else plain(factory(input_shape, num_classes, **settings))
             )
             # Taken before a method changes it in place.
             size = _size(template)
@@ -119,8 +119,10 @@ class Networks:
         """Return a network of its own with copies of the given ``model`` and ``buffers``.
 
         Raises:
-            ValueError: If a group does not hold exactly the network's names and shapes.
+            ValueError: If a group does not hold exactly the network's names and shapes, or there
+                are groups and none is called ``model``.
         """
+        _refuse_nameless(groups)
         if self._mould is None:
             self._mould = Mould(self._template)
             self._tensors = {
@@ -142,7 +144,12 @@ class Networks:
         return self._mould.cast(replaced)
 
     def apply(self, groups: Mapping[str, Tree], x: Tensor) -> Tensor:
-        """Return the logits (b, C) of a network in evaluation mode without copying it."""
+        """Return the logits (b, C) of a network in evaluation mode without copying it.
+
+        Raises:
+            ValueError: If there are groups and none is called ``model``.
+        """
+        _refuse_nameless(groups)
         tensors = {
             name: tensor.to(self.device)
             for group in ("model", "buffers")
@@ -151,6 +158,13 @@ class Networks:
         self._template.eval()
         out: Tensor = torch.func.functional_call(self._template, tensors, (x,))
         return out
+
+
+def _refuse_nameless(groups: Mapping[str, Tree]) -> None:
+    """Refuse groups whose weights are misnamed, for the start would be taken in their place."""
+    if groups and "model" not in groups:
+        came = ", ".join(map(repr, sorted(groups)))
+        raise ValueError(f"no group is called 'model'; there are {came}")
 
 
 def _size(network: nn.Module) -> tuple[int, int]:

@@ -1,24 +1,29 @@
 """A run: methods x seeds on one task, planned whole before anything is written."""
 
 import os
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from gptfl_bench.architectures.network import models
 from gptfl_bench.cells.cell import Context
+from gptfl_bench.cells.settings import Settings
 from gptfl_bench.cells.spec import CellSpec, forget_tasks
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError, unknown
 from gptfl_bench.core.randomness import Seeds, as_seeds
 from gptfl_bench.data.access import Access, check_folder, default_cache
+from gptfl_bench.data.handed import check_task
 from gptfl_bench.data.partition import partitions
 from gptfl_bench.data.task import Task, tasks
+from gptfl_bench.engine.handed import Handed, accepted, name_of
 from gptfl_bench.engine.method import Method, methods
 from gptfl_bench.runs import config
 from gptfl_bench.runs.config import Config
+from gptfl_bench.runs.naming import named_objects
 from gptfl_bench.synthesis.generator import generators, make, prompt_writers
 from gptfl_reports.records.schema import ABLATED
 
@@ -42,7 +47,7 @@ def plan(
     preset: str,
     seeds: Seeds,
     overrides: Sequence[str] = (),
-    network: nn.Module | None = None,
+    network: Handed | None = None,
     access: Access | None = None,
 ) -> RunPlan:
     """Return the cells of a run; nothing is loaded or written.
@@ -55,7 +60,7 @@ def plan(
         preset: Name of the preset.
         seeds: Roots of randomness.
         overrides: ``key=value`` settings.
-        network: A network in place of the one the settings name.
+        network: A network in place of the one the settings name, or what makes one.
         access: Where data sets may be looked for.
 
     Raises:
@@ -63,12 +68,19 @@ def plan(
     """
     roots = as_seeds(seeds)
     forget_tasks()
+    _check_objects(methods_asked)
+    if not isinstance(dataset, str):
+        check_task(dataset)
+    if network is not None:
+        network = accepted(network)
     dataset_name = dataset if isinstance(dataset, str) else dataset.name
     if isinstance(dataset, str):
         tasks.get(dataset)
     named = expand([item for item in methods_asked if isinstance(item, str)])
     tree = config.load(dataset_name, preset, overrides)
     settings = tree.settings
+    if network is not None:
+        settings = replace(settings, model_args=_own_arguments(network, settings, overrides))
     partitions.get(settings.partition.recipe)
     if settings.threads > (cores := os.cpu_count() or 1):
         raise UsageError(
@@ -82,16 +94,15 @@ def plan(
     chosen: dict[str, Method] = {}
     for name in started(named, settings.start):
         chosen[name] = tree.method(name)
-    for item in methods_asked:
-        if isinstance(item, Method):
-            chosen[_object_name(item, chosen)] = item
+    chosen |= named_objects([item for item in methods_asked if isinstance(item, Method)], chosen)
     if not chosen:
         raise UsageError("no method is named; choose from " + ", ".join(methods.names()) + ".")
     for method in chosen.values():
         for architecture in method.architectures():
             models.get(architecture)
+    token = secrets.token_hex(16)
     cells = tuple(
-        CellSpec(name, method, seed, dataset, preset, settings, network, access or Access())
+        CellSpec(name, method, seed, dataset, preset, settings, network, access or Access(), token)
         for name, method in chosen.items()
         for seed in roots
     )
@@ -177,13 +188,34 @@ def context(
     return Context(out, Artifacts(cache), command, frozenset(wanted))
 
 
-def _object_name(method: Method, taken: dict[str, Method]) -> str:
-    name = methods.name_of(type(method)) or type(method).__name__.lower()
-    inner = getattr(method, "inner", None)
-    if isinstance(inner, Method):
-        name = f"{name}+{_object_name(inner, {})}"
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}_{number}"
-    return free
+def _check_objects(asked: Sequence[object]) -> None:
+    """Refuse what is neither the name of a method nor a method."""
+    for item in asked:
+        if isinstance(item, type) and issubclass(item, Method):
+            raise UsageError(
+                f"{item.__name__} is a class; hand over {item.__name__}(), with its fields' "
+                "values, or the name of a registered method for the preset's."
+            )
+        if not isinstance(item, str | Method):
+            raise UsageError(
+                f"{item!r} is neither the name of a method nor a method; choose from "
+                f"{', '.join(methods.names())}, or hand over an object such as FedAvg()."
+            )
+
+
+def _own_arguments(
+    network: Handed, settings: Settings, overrides: Sequence[str]
+) -> dict[str, str | int | float | bool | None]:
+    """Return arguments given for a network of one's own; a preset's are for another one.
+
+    Raises:
+        UsageError: If there are some, and the network is made already.
+    """
+    keys = {text.lstrip("+").partition("=")[0] for text in overrides}
+    given = {k: v for k, v in settings.model_args.items() if f"model_args.{k}" in keys}
+    if given and isinstance(network, nn.Module):
+        raise UsageError(
+            f"model_args={given} can't be used, for the network {name_of(network)} is made; hand "
+            "over its class instead."
+        )
+    return given

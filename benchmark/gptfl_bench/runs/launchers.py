@@ -5,6 +5,7 @@ whichever way they run.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pickle import PicklingError
@@ -45,6 +46,9 @@ def execute(
     if any(spec.uses_synthetic for spec in cells):
         check_writable(context.artifacts.folder, "--cache or GPTFL_BENCH_CACHE")
     check_worlds(cells)
+    for sentence in dict.fromkeys(spec.unread for spec in cells):
+        if sentence:
+            print(f"gptfl-bench: {sentence}", file=sys.stderr, flush=True)
     launch = {"basic": _serial, "joblib": _joblib, "submitit": _submitit}[launcher]
     for spec, cell in launch(cells, context, progress):
         progress.ended(_title(spec), _in_words(spec, cell))

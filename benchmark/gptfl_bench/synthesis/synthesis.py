@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
+from gptfl_bench.architectures.network import models
 from gptfl_bench.core.cache import Artifacts, digest
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.identity import describe, of_program
 from gptfl_bench.core.randomness import isolated_torch_rng
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.channel import Channel
@@ -127,7 +129,7 @@ class Synthesis:
                 "stop": asdict(stop),
                 "watch": self.watch.key if self.watch else "",
                 "seed": self.seed,
-                "model": architecture or self.model_key,
+                "model": _named(architecture) if architecture else self.model_key,
                 # A method may have changed the architecture.
                 "layers": str(networks),
                 "classes": task.num_classes,
@@ -141,6 +143,12 @@ class Synthesis:
         seconds = time.perf_counter() - started
         self.log(Pretrained(int(steps), int(examples), loss, cached, seconds, int(kept)))
         return groups
+
+
+def _named(architecture: str) -> str:
+    """Return the name of a registered network, with the code of one from elsewhere."""
+    factory = models.get(architecture)
+    return architecture if of_program(factory) else f"{architecture} {describe(factory).key()}"
 
 
 def _forget(event: Event) -> None:
