@@ -1,9 +1,9 @@
 """What the engine adds to training: CPU time over a bare PyTorch loop, and memory by cohort.
 
-Protocol: McMahan's CNN on 32x32 colour images, 100 clients by Dirichlet(0.1), ten a round that hold
+Protocol: a network on 32x32 colour images, 100 clients by Dirichlet(0.1), ten a round that hold
 1,200 to 1,800 samples, one local epoch, batch 32, SGD. After every federated round the very same
 batches go through a bare loop in the same process; the ratio is of summed CPU seconds, the first
-pair being warm-up. Reproduce with ``pytest -m slow tests/benchmarks``.
+pair being warm-up. Both keep freed memory, as every command does. Reproduce with ``ci/bench``.
 """
 
 import subprocess
@@ -19,6 +19,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch.nn import functional as F
 
 from gptfl_bench.architectures.network import models
+from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.randomness import torch_rng
 from gptfl_bench.data.partition import partitions
 from gptfl_bench.data.samples import Samples
@@ -31,14 +32,18 @@ from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 
 SEED = 0
-PAIRS = 6
+PAIRS = 11
 NO_SERVER = cast(Server, None)
 """FedAvg asks nothing of the server when it aggregates."""
 BATCH = 32
 LR = 0.1
 
 
-def _federation(folder: Path) -> Federation:
+NETWORKS = {"cnn_mcmahan": (2_156_490, 1.05), "linear": (30_730, 1.2), "convnet": (320_010, 1.05)}
+"""Scalars of each network, and the highest ratio that is accepted on a machine with other work."""
+
+
+def _federation(name: str, folder: Path) -> Federation:
     rng = torch.Generator().manual_seed(SEED)
     x = torch.rand(50_000, 3, 32, 32, generator=rng)
     y = torch.randint(0, 10, (50_000,), generator=rng)
@@ -46,10 +51,8 @@ def _federation(folder: Path) -> Federation:
         y.numpy().astype(np.int64), None, num_clients=100, seed=SEED, alpha=0.1, min_size=10
     )
     data = Samples(x, y)
-    networks = Networks.build(
-        models.get("cnn_mcmahan"), (3, 32, 32), 10, {}, SEED, torch.device("cpu")
-    )
-    assert sum(t.numel() for t in networks.start["model"].values()) == 2_156_490
+    networks = Networks.build(models.get(name), (3, 32, 32), 10, {}, SEED, torch.device("cpu"))
+    assert sum(t.numel() for t in networks.start["model"].values()) == NETWORKS[name][0]
     clients = [data.select(torch.tensor(indices)) for indices in partition.clients]
     names = tuple(str(number) for number in range(10))
     return Federation(clients, names, Channel(), ClientStore(folder), networks, SEED)
@@ -83,10 +86,12 @@ def _bare_loop(federation: Federation, round: int, cohort: list[int]) -> None:
 
 
 @pytest.mark.slow
-def test_a_federated_round_costs_at_most_1_1_times_the_bare_loop(
-    benchmark: BenchmarkFixture, tmp_path: Path
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_federated_round_costs_little_more_than_the_bare_loop(
+    name: str, benchmark: BenchmarkFixture, tmp_path: Path
 ) -> None:
-    federation = _federation(tmp_path)
+    keep_freed_memory()
+    federation = _federation(name, tmp_path)
     method = FedAvg(plan=Plan(batch_size=BATCH, lr=LR))
     state = {group: dict(tree) for group, tree in federation.networks.start.items()}
     spent: list[tuple[float, float]] = []
@@ -105,11 +110,16 @@ def test_a_federated_round_costs_at_most_1_1_times_the_bare_loop(
 
     benchmark.pedantic(pairs, rounds=1, iterations=1)  # type: ignore[no-untyped-call]
     engine, bare = (sum(times) for times in zip(*spent[1:], strict=True))
+    ratios = sorted(a / b for a, b in spent[1:])
     benchmark.extra_info["cpu_ratio"] = engine / bare
-    benchmark.extra_info["cpu_ratios"] = [a / b for a, b in spent[1:]]
+    benchmark.extra_info["cpu_ratios"] = ratios
     benchmark.extra_info["threads"] = torch.get_num_threads()
-    print(f"CPU ratio {engine / bare:.3f}, by pair {[round(a / b, 2) for a, b in spent[1:]]}")
-    assert engine / bare <= 1.1
+    print(
+        f"\n{name}: engine over bare loop {engine / bare:.3f}, by pair min {ratios[0]:.3f}, median "
+        f"{ratios[len(ratios) // 2]:.3f}, max {ratios[-1]:.3f}; "
+        f"{1e3 * (engine - bare) / len(ratios):.1f} ms a round more"
+    )
+    assert engine / bare <= NETWORKS[name][1]
 
 
 _PEAK = """
