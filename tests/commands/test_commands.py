@@ -45,6 +45,7 @@ ROW = [
     "seconds",
     "server_saw_clients",
     "secure_aggregation",
+    "rounds_lost",
 ]
 """The published names of a row's values, in order."""
 
@@ -283,7 +284,8 @@ def test_a_method_object_runs_beside_named_ones(tmp_path: Path, shared_cache: Pa
         cache=shared_cache,
         rounds=2,
     )
-    assert list(frame["method"]) == ["fedprox", "fedavg", "half", "half_2"]
+    names = ["fedprox", "fedavg", "half(share=1.0)", "half(share=0.5)"]
+    assert list(frame["method"]) == names
     assert list(frame.rows.columns) == ROW
     assert frame["value_last"][1] == frame["value_last"][2]
     assert (frame["status"] == "finished").all()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from gptfl_bench.core.identity import describe
+from gptfl_bench.core.code.identity import describe
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.gptfl import GptFl
 

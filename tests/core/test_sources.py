@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gptfl_bench.cells.provenance import SAME_AS, method_source
-from gptfl_bench.core.sources import source_sha256
+from gptfl_bench.core.code.sources import source_sha256
 from gptfl_bench.engine.method import methods
 
 BASE = """

@@ -270,6 +270,8 @@ def test_a_misspelt_group_is_an_error_that_lists_those_that_came(
 
 
 def test_a_sealed_cohort_lists_them_too() -> None:
-    sealed = Cohort.opened(Cohort([0]), [0], {"uniform": {"delta": {}}}, 3, object())  # type: ignore[arg-type]
+    truth = Cohort([0])
+    truth.add({"delta": {}}, 3, [])
+    sealed = Cohort.opened(truth, [0], {"uniform": {"delta": {}}}, 3, object())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no client sent a group 'detla'; what came: 'delta'"):
         sealed.sum("detla", "uniform")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from gptfl_bench.core.identity import of_program
+from gptfl_bench.core.code.identity import of_program
+from gptfl_bench.core.code.sources import source_sha256
 from gptfl_bench.core.memory import keep_freed_memory
-from gptfl_bench.core.sources import source_sha256
 from gptfl_bench.engine.method import Method
 
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scikit-learn")

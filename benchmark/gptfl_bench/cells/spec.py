@@ -13,7 +13,7 @@ from gptfl_bench.architectures.weights import weights_sha256
 from gptfl_bench.cells.provenance import program_bases
 from gptfl_bench.cells.settings import Settings
 from gptfl_bench.core.cache import digest
-from gptfl_bench.core.identity import Description, describe, of_program
+from gptfl_bench.core.code.identity import Description, describe, of_program
 from gptfl_bench.core.registry import Registry
 from gptfl_bench.data import loaders
 from gptfl_bench.data.access import Access

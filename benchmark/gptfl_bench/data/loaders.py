@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from gptfl_bench.core.code.identity import of_program
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.core.identity import of_program
 from gptfl_bench.data.access import Access
 from gptfl_bench.data.handed import check_task
 from gptfl_bench.data.task import Task, tasks

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gptfl_bench.core.identity import describe, of_program
+from gptfl_bench.core.code.identity import describe, of_program
 
 Transform = Callable[[Tensor, torch.Generator | None], Tensor]
 """Stored samples (N, ...) to network input (N, ...); augments if a generator is given."""

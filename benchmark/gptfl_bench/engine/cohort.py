@@ -179,6 +179,7 @@ class Cohort:
         for weighting, groups in sums.items():
             for group, tree in groups.items():
                 of_group = cohort._sums.setdefault(group, _Sums())
+                # Opened on the CPU, where masks are; back to where the networks are.
                 there = truth._sums[group].uniform
                 tree = {name: tensor.to(there[name].device) for name, tensor in tree.items()}
                 of_group.clients = Counter(dict.fromkeys(tree, len(clients)))

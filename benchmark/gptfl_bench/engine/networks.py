@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from gptfl_bench.architectures.mould import Mould
 from gptfl_bench.architectures.network import ModelFactory, has_features, models
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
@@ -12,7 +13,6 @@ from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.randomness import isolated_torch_rng
 from gptfl_bench.engine.constant import Constants
 from gptfl_bench.engine.handed import own_copy, plain, settled
-from gptfl_bench.engine.mould import Mould
 
 
 class Networks:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 
-from gptfl_bench.core.identity import describe
+from gptfl_bench.core.code.identity import describe
 from gptfl_bench.engine.method import Method, methods
 
 _PLAIN = (int, float, str, bool, type(None))

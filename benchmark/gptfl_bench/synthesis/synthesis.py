@@ -12,9 +12,9 @@ import torch
 
 from gptfl_bench.architectures.network import models
 from gptfl_bench.core.cache import Artifacts, digest
+from gptfl_bench.core.code.identity import describe, of_program
 from gptfl_bench.core.errors import Refusal
 from gptfl_bench.core.groups import Groups
-from gptfl_bench.core.identity import describe, of_program
 from gptfl_bench.core.randomness import isolated_torch_rng
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.channel import Channel

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from gptfl_bench.core.bytecode import chains, is_memory
+from gptfl_bench.core.code.bytecode import chains, is_memory
 
 PROGRAM = frozenset({"gptfl_bench", "gptfl_methods", "gptfl_datasets", "gptfl_reports"})
 """The packages of this program."""
