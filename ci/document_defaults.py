@@ -177,7 +177,8 @@ def origins() -> dict[str, Any]:
 
 def pages() -> dict[str, str]:
     """Return both pages by name."""
-    known = {name: methods.get(name) for name in methods.names()}
+    every = {name: methods.get(name) for name in methods.names()}
+    known = {n: kind for n, kind in every.items() if kind.__module__.startswith("gptfl_methods.")}
     return {
         "defaults.md": defaults_page(known, origins()),
         "presets.md": presets_page(),
