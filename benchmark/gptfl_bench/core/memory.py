@@ -6,10 +6,9 @@ goes there. Where a tensor lies changes no number.
 """
 
 import ctypes
-import os
 from functools import cache
 
-from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.switches import switched_on
 
 KEEP = "GPTFL_BENCH_KEEP_MEMORY"
 """Environment variable: 0 leaves the C library as it is, 1 and unset change it."""
@@ -28,13 +27,10 @@ def keep_freed_memory() -> str:
     Raises:
         UsageError: If the environment variable is neither 0 nor 1.
     """
-    asked = os.environ.get(KEEP, "") or "1"
-    if asked not in ("0", "1"):
-        raise UsageError(
-            f"{KEEP}={asked!r} must be 0 to leave the C library's memory as it is, or 1 to keep "
-            "what is freed; set one of them or leave it unset."
-        )
-    return _keep() if asked == "1" else f"freed memory as the system has it ({KEEP}=0)"
+    meaning = "0 to leave the C library's memory as it is, or 1 to keep what is freed"
+    if switched_on(KEEP, True, meaning):
+        return _keep()
+    return f"freed memory as the system has it ({KEEP}=0)"
 
 
 @cache

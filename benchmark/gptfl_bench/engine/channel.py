@@ -9,13 +9,12 @@ The round, the client's id and its number of samples travel in a message's envel
 bytes count the payload's tensors, ``wire_bytes`` the whole encoded message.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gptfl_bench.core import groups as g
-from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.core.switches import switched_on
 from gptfl_reports.records.events import Direction, TrafficCounted
 
 ENVELOPE_BYTES = 24
@@ -51,13 +50,8 @@ class Channel:
         Raises:
             UsageError: If the environment variable is neither 0 nor 1.
         """
-        asked = os.environ.get(STRICT, "") or "0"
-        if asked not in ("0", "1"):
-            raise UsageError(
-                f"{STRICT}={asked!r} must be 1 to encode every message or 0 to count it alone; "
-                "set one of them or leave it unset."
-            )
-        return cls(asked == "1")
+        meaning = "1 to encode every message or 0 to count it alone"
+        return cls(switched_on(STRICT, False, meaning))
 
     def send(self, payload: Mapping[str, Tree], direction: Direction, round: int) -> Groups:
         """Return what the other side receives of ``payload``, and count it."""
