@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from gptfl_bench.core.errors import UsageError
 
 
-def plain(name: str) -> str:
-    """Return a name without what spellings of one name differ in.
+def folded(name: str) -> str:
+    """Return a name without what spellings of one name differ in; for comparing alone.
 
-    >>> plain("Sea_Lion ") == plain("sea-lion")
+    What clients tell the server is :func:`gptfl_bench.labels.discovery.plain`, which keeps hyphens.
+
+    >>> folded("Sea_Lion ") == folded("sea-lion")
     True
     """
     whole = unicodedata.normalize("NFKC", name).casefold()
@@ -29,7 +31,7 @@ def check_class_names(names: Iterable[str], where: str) -> None:
     """
     known: dict[str, str] = {}
     for name in names:
-        other = known.setdefault(plain(name), name)
+        other = known.setdefault(folded(name), name)
         if other != name:
             raise UsageError(
                 f"{where} has the classes {other!r} and {name!r}, which are the same but for case, "

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.data.class_names import plain
+from gptfl_bench.data.class_names import folded
 from gptfl_datasets.files.class_folders import class_files
 from gptfl_datasets.files.tree import Tree
 
@@ -108,7 +108,7 @@ def _refuse_two_readings(names: Iterable[str], where: str, above: int) -> None:
     for name in names:
         top, *inner = name.split("/")[:-1]
         for depth, folder in enumerate(inner, 1):
-            levels.setdefault(depth, {}).setdefault(plain(folder), {})[top] = folder
+            levels.setdefault(depth, {}).setdefault(folded(folder), {})[top] = folder
     for depth, folders in sorted(levels.items()):
         shared = [tops for tops in folders.values() if len(tops) > 1]
         if shared and len(folders) > 1:
