@@ -32,8 +32,10 @@ def unknown_setting(key: str, known: Iterable[str]) -> UsageError:
     meant = next((right for right, words in _MEANT.items() if lowered in words.split()), "")
     ends = sorted((name for name in known if name.endswith(f".{lowered}")), key=_general)
     if meant.startswith("--"):
-        python = f"; from Python, {meant[2:]}=" if meant != "--out" else "; from Python, out="
-        return UsageError(f"{key!r} is no setting: give it as {meant} before the settings{python}.")
+        return UsageError(
+            f"{key!r} is no setting: give it as {meant} before the settings; from Python, "
+            f"{meant[2:]}=."
+        )
     if meant or ends:
         right = " or ".join(f"{name}=" for name in ([meant] if meant else ends[:_SHOWN]))
         extra = _EXTRA.get(meant or ends[0], "")
