@@ -327,18 +327,6 @@ def test_pretraining_is_not_shared_by_tasks_that_differ(
         assert shared.bits == run_cell(method, **fields).bits, name
 
 
-@pytest.mark.parametrize("part", ["label_names", "test", "groups"])
-def test_a_task_object_is_in_the_id(make_spec: Any, tiny_task: Task, part: str) -> None:
-    """Class names decide what is generated, groups who holds what, test samples the score."""
-    values: dict[str, Any] = {
-        "label_names": tiny_task.label_names[::-1],
-        "test": tiny_task.test.select(torch.arange(10)),
-        "groups": tuple(f"author {row % 6}" for row in range(60)),
-    }
-    other = replace(tiny_task, **{part: values[part]})
-    assert make_spec(GptFl(), task=tiny_task).run_id != make_spec(GptFl(), task=other).run_id
-
-
 def test_run_returns_a_row_for_each_cell(tiny_task: Task, tmp_path: Path) -> None:
     """Seeds and methods; the folder holds the same cells, and a second call runs none again."""
     fields: dict[str, Any] = {

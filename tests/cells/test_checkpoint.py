@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from gptfl_bench.cells import rounds
+from gptfl_bench.cells import checkpoint as checkpoints
 from gptfl_bench.cells.checkpoint import Checkpoint
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
@@ -191,7 +191,7 @@ def test_a_cell_that_goes_back_ends_the_same(
     outer, _, inner = name.partition("+")
     method = methods.get(outer)(**({"inner": methods.get(inner)()} if inner else {}))
     straight = run_cell(method, rounds=5)
-    monkeypatch.setattr(rounds, "CHECKPOINT_SHARE", share)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", share)
     out = tmp_path / "a"
     for number in (2, 5):
         with pytest.raises(GeneratorExit):
@@ -214,7 +214,7 @@ def test_a_cell_that_goes_back_ends_the_same(
 def test_an_interrupted_cell_keeps_its_last_round(
     run_cell: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "CHECKPOINT_SHARE", 0.0)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SHARE", 0.0)
 
     class Interrupt(Vanish):
         def stage(self, name: str, done: int, total: int) -> None:
@@ -233,7 +233,7 @@ def test_an_interrupted_cell_keeps_its_last_round(
 
 def test_a_state_that_was_changed_since_is_not_kept(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
-    keeper = rounds.Keeper(tmp_path / "checkpoint", ClientStore(tmp_path / "clients"), log)
+    keeper = checkpoints.Keeper(tmp_path / "checkpoint", ClientStore(tmp_path / "clients"), log)
     state = _state(1.0)
     keeper.keep(Checkpoint(0, state, 0, {}), last=True)
     keeper._since = math.inf
@@ -259,7 +259,7 @@ def test_checkpoints_take_their_share_of_the_time(
 
     monkeypatch.setattr(Checkpoint, "write", write)
     log = EventLog(tmp_path / "events.jsonl")
-    keeper = rounds.Keeper(tmp_path / "checkpoint", ClientStore(tmp_path / "clients"), log)
+    keeper = checkpoints.Keeper(tmp_path / "checkpoint", ClientStore(tmp_path / "clients"), log)
     for round in range(12):
         clock[0] += 10
         keeper.keep(Checkpoint(round, {}, 0, {}), last=round == 11)

@@ -124,3 +124,15 @@ def test_other_augmentation_of_the_same_media_is_pretrained_anew(
 def test_samples_in_words() -> None:
     y = torch.zeros(2, dtype=torch.int64)
     assert Samples(torch.zeros(2, 3, 4, 4), y).form == "(3, 4, 4) torch.float32 as_float"
+
+
+@pytest.mark.parametrize("part", ["label_names", "test", "groups"])
+def test_a_task_object_is_in_the_id(make_spec: Any, tiny_task: Task, part: str) -> None:
+    """Class names decide what is generated, groups who holds what, test samples the score."""
+    values: dict[str, Any] = {
+        "label_names": tiny_task.label_names[::-1],
+        "test": tiny_task.test.select(torch.arange(10)),
+        "groups": tuple(f"author {row % 6}" for row in range(60)),
+    }
+    other = replace(tiny_task, **{part: values[part]})
+    assert make_spec(GptFl(), task=tiny_task).run_id != make_spec(GptFl(), task=other).run_id

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gptfl_bench.cells import rounds
+from gptfl_bench.cells import checkpoint
 from gptfl_bench.core.progress import Silent
 from gptfl_bench.engine.client_store import ClientStore
 from gptfl_bench.engine.method import methods
@@ -103,7 +103,7 @@ def test_data_are_on_the_disk_before_the_checkpoint_that_counts_on_them(
     replace = Path.replace
 
     def replaced(self: Path, target: Path) -> Path:
-        if target.name == rounds.CHECKPOINT.name:
+        if target.name == checkpoint.CHECKPOINT.name:
             folder = target.parents[1]
             counted = [folder / "events.jsonl", *(folder / "state" / "clients").glob("client-*")]
             for path in [*counted, self]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import gptfl_bench as gb
-from gptfl_bench.cells import rounds
+from gptfl_bench.cells import checkpoint
 from gptfl_bench.cli import main
 from gptfl_bench.core.errors import StorageError, UsageError
 from gptfl_bench.core.groups import Groups
@@ -100,7 +100,7 @@ def _full(patch: pytest.MonkeyPatch, full: Callable[[Path], bool]) -> None:
 def test_a_full_disk_ends_a_cell_which_goes_on_later(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds, "CHECKPOINT_SHARE", math.inf)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SHARE", math.inf)
     written: list[Path] = []
 
     def full(path: Path) -> bool:

@@ -11,9 +11,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from gptfl_bench.cells.assemble import build_server
-from gptfl_bench.cells.checkpoint import Checkpoint
+from gptfl_bench.cells.checkpoint import CHECKPOINT, Checkpoint
 from gptfl_bench.cells.record import describe, partition_file
-from gptfl_bench.cells.rounds import CHECKPOINT, Rounds
+from gptfl_bench.cells.rounds import Rounds
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import World, build_world
 from gptfl_bench.core.cache import Artifacts

@@ -1,11 +1,12 @@
-"""What survives a kill: a cell's state after a round, replaced atomically.
+"""What survives a kill: a cell's state after a round, replaced atomically when it is due.
 
 It lists which files of :mod:`gptfl_bench.engine.client_store` belong to it, so a kill between the
 two leaves the older, whole set in force.
 """
 
 import json
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import safetensors
@@ -16,9 +17,13 @@ from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.engine.client_store import ClientStore
 from gptfl_reports.records.cells import EVENTS, RECORD
-from gptfl_reports.records.events import holds
+from gptfl_reports.records.events import EventLog, holds
 from gptfl_reports.records.files import write_atomically
 
+CHECKPOINT = Path("state") / "checkpoint.safetensors"
+"""Where a cell's checkpoint lies in its folder."""
+CHECKPOINT_SHARE = 0.03
+"""Part of a cell's time that its checkpoints may take; infinite for one after each round."""
 CLIENTS = Path("state") / "clients"
 """Where the states of clients lie in a cell's folder."""
 
@@ -84,3 +89,60 @@ class Checkpoint:
                 f"the checkpoint {path} is damaged ({error}); run the cell again with --force "
                 f"{path.parents[1].name}."
             ) from error
+
+
+@dataclass
+class Keeper:
+    """Keeps the last finished round, on disk where that costs little beside the work it saves.
+
+    Attributes:
+        path: Where the checkpoint lies.
+        store: What clients keep.
+        log: The cell's events.
+        written: What the checkpoint on disk refers to of it.
+    """
+
+    path: Path
+    store: ClientStore
+    log: EventLog
+    written: dict[int, int] = field(default_factory=dict)
+    _latest: Checkpoint | None = None
+    _touched: list[int] = field(default_factory=list)
+    _cost: float = 0.0
+    _since: float = 0.0
+
+    def keep(self, checkpoint: Checkpoint, last: bool) -> None:
+        """Take a finished round in, and write it if it is the last or the last write was long ago.
+
+        What a checkpoint costs is measured: it is due once that is a small share of the time since
+        the last one.
+        """
+        self._latest, self._touched = checkpoint, _changes(checkpoint.state)
+        if last or self._cost <= CHECKPOINT_SHARE * (time.perf_counter() - self._since):
+            self.write()
+        self.store.prune(self.written)
+
+    def write(self) -> None:
+        """Write the last finished round, if it is not on disk and nothing has changed it since."""
+        latest, self._latest = self._latest, None
+        if latest is None or _changes(latest.state) != self._touched:
+            return
+        began = time.perf_counter()
+        # What a checkpoint counts on is on the disk before it.
+        self.store.save(latest.clients)
+        self.store.sync()
+        self.log.sync()
+        latest.write(self.path)
+        self.written = latest.clients
+        self._since = time.perf_counter()
+        self._cost = self._since - began
+
+
+def _changes(state: Groups) -> list[int]:
+    """Return how often each tensor of a state was changed in place."""
+    return [
+        # Tensors of inference mode can't be changed outside of it, and don't count.
+        -1 if tensor.is_inference() else tensor._version
+        for tree in state.values()
+        for tensor in tree.values()
+    ]

@@ -2,11 +2,11 @@
 
 import math
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from gptfl_bench.cells.checkpoint import Checkpoint
+from gptfl_bench.cells.checkpoint import CHECKPOINT, Checkpoint, Keeper
 from gptfl_bench.cells.preparation import prepare
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import World
@@ -16,11 +16,11 @@ from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Progress
 from gptfl_bench.core.randomness import isolated_torch_rng
 from gptfl_bench.engine.buffers import recompute
-from gptfl_bench.engine.client_store import ClientStore
 from gptfl_bench.engine.cohort import Cohort
 from gptfl_bench.engine.server import Server
 from gptfl_bench.quality.pictures import write_pictures
 from gptfl_bench.training.evaluate import evaluate
+from gptfl_reports.records.cells import EVENTS
 from gptfl_reports.records.events import (
     ClientsSkipped,
     EventLog,
@@ -29,68 +29,6 @@ from gptfl_reports.records.events import (
     RoundLost,
     read_events,
 )
-
-CHECKPOINT = Path("state") / "checkpoint.safetensors"
-"""Where a cell's checkpoint lies in its folder."""
-CHECKPOINT_SHARE = 0.03
-"""Part of a cell's time that its checkpoints may take; infinite for one after each round."""
-
-
-@dataclass
-class Keeper:
-    """Keeps the last finished round, on disk where that costs little beside the work it saves.
-
-    Attributes:
-        path: Where the checkpoint lies.
-        store: What clients keep.
-        log: The cell's events.
-        written: What the checkpoint on disk refers to of it.
-    """
-
-    path: Path
-    store: ClientStore
-    log: EventLog
-    written: dict[int, int] = field(default_factory=dict)
-    _latest: Checkpoint | None = None
-    _touched: list[int] = field(default_factory=list)
-    _cost: float = 0.0
-    _since: float = 0.0
-
-    def keep(self, checkpoint: Checkpoint, last: bool) -> None:
-        """Take a finished round in, and write it if it is the last or the last write was long ago.
-
-        What a checkpoint costs is measured: it is due once that is a small share of the time since
-        the last one.
-        """
-        self._latest, self._touched = checkpoint, _changes(checkpoint.state)
-        if last or self._cost <= CHECKPOINT_SHARE * (time.perf_counter() - self._since):
-            self.write()
-        self.store.prune(self.written)
-
-    def write(self) -> None:
-        """Write the last finished round, if it is not on disk and nothing has changed it since."""
-        latest, self._latest = self._latest, None
-        if latest is None or _changes(latest.state) != self._touched:
-            return
-        began = time.perf_counter()
-        # What a checkpoint counts on is on the disk before it.
-        self.store.save(latest.clients)
-        self.store.sync()
-        self.log.sync()
-        latest.write(self.path)
-        self.written = latest.clients
-        self._since = time.perf_counter()
-        self._cost = self._since - began
-
-
-def _changes(state: Groups) -> list[int]:
-    """Return how often each tensor of a state was changed in place."""
-    return [
-        # Tensors of inference mode can't be changed outside of it, and don't count.
-        -1 if tensor.is_inference() else tensor._version
-        for tree in state.values()
-        for tensor in tree.values()
-    ]
 
 
 @dataclass(frozen=True)
@@ -240,7 +178,7 @@ class Rounds:
         self.keeper.keep(checkpoint, number == self.spec.settings.rounds)
 
     def _check_learnt(self) -> None:
-        events = list(read_events(self.folder / "events.jsonl"))
+        events = list(read_events(self.folder / EVENTS))
         lost = [event for event in events if isinstance(event, RoundLost)]
         if lost and not any(isinstance(event, RoundAggregated) for event in events):
             raise NothingLearnt(

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from gptfl_bench.cells.assemble import build_server
 from gptfl_bench.cells.cell import Context, run_cell
-from gptfl_bench.cells.checkpoint import Checkpoint
-from gptfl_bench.cells.rounds import CHECKPOINT
+from gptfl_bench.cells.checkpoint import CHECKPOINT, Checkpoint
 from gptfl_bench.cells.settings import PartitionSettings, Settings
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import build_world
