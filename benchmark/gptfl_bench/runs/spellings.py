@@ -31,6 +31,8 @@ def unknown_setting(key: str, known: Iterable[str]) -> UsageError:
     lowered = key.lower()
     meant = next((right for right, words in _MEANT.items() if lowered in words.split()), "")
     ends = sorted((name for name in known if name.endswith(f".{lowered}")), key=_general)
+    # A run's own setting is meant before those of single methods.
+    ends = [name for name in ends if not _general(name)[0]] or ends
     if meant.startswith("--"):
         return UsageError(
             f"{key!r} is no setting: give it as {meant} before the settings; from Python, "
