@@ -37,6 +37,9 @@ Made by `python ci/document_defaults.py`; a test fails where this page and the p
 setting is listed if any preset of the data set gives it another value than its default;
 `methods.X.*` is left out where it is the task's `plan.*`, and `warm.X.*` (inside `gptfl+X`) where
 it is that of `methods.X.*`. `gptfl-bench run --cfg --dataset D --preset P` prints all of them.
+
+Every preset has two budgets, **regimes**: the `short` one is the default; a second table under each
+data set lists what `regime=long` sets otherwise.
 """
 
 
@@ -127,17 +130,38 @@ def presets_page() -> str:
     """Return the page of what each preset of each data set sets."""
     parts = [PRESETS]
     for dataset in ["any", *tasks.names()]:
-        trees = {name: _told(config.load(dataset, name, [])) for name in config.PRESETS}
-        plain = _told(config.defaults(dataset))
-        keys = sorted(
-            {key for tree in trees.values() for key in tree if tree[key] != plain.get(key)}
+        short, long = (
+            {
+                name: _told(config.load(dataset, name, [f"regime={regime}"]))
+                for name in config.PRESETS
+            }
+            for regime in ("short", "long")
         )
-        parts.append(f"\n## {dataset}\n\n| setting | default | {' | '.join(trees)} |\n")
-        parts.append(f"| --- {'| --- ' * (len(trees) + 1)}|\n")
-        for key in keys:
-            values = [plain.get(key, ""), *(tree.get(key, "") for tree in trees.values())]
-            parts.append(f"| `{key}` | {' | '.join(value.strip(chr(34)) for value in values)} |\n")
+        plain = dict.fromkeys(config.PRESETS, _told(config.defaults(dataset)))
+        first = plain[config.PRESETS[0]]
+        parts.append(f"\n## {dataset}\n\n")
+        parts += _table({"default": first, **{f"`{n}`": t for n, t in short.items()}}, short, plain)
+        parts.append("\nIn the long regime:\n\n")
+        parts += _table({f"`{n}`": t for n, t in long.items()}, long, short)
     return "".join(parts)
+
+
+Settings = Mapping[str, Mapping[str, str]]
+"""Settings in words by dotted name, for each column of a table."""
+
+
+def _table(shown: Settings, new: Settings, old: Settings) -> Iterator[str]:
+    """Yield the lines of a table of what is ``new`` in any preset compared with the ``old``."""
+    keys = {
+        key
+        for name, tree in new.items()
+        for key in tree.keys() | old[name].keys()
+        if tree.get(key) != old[name].get(key)
+    }
+    yield f"| setting | {' | '.join(shown)} |\n| --- {'| --- ' * len(shown)}|\n"
+    for key in sorted(keys):
+        values = [tree.get(key, "").strip('"') for tree in shown.values()]
+        yield f"| `{key}` | {' | '.join(values)} |\n"
 
 
 def _told(settings: config.Config) -> dict[str, str]:

@@ -19,6 +19,8 @@ SETTINGS = [
     *("rounds=2", "synthetic.generator=renderer", "synthetic.multiplier=0.05"),
     *("methods.gptfl.pretrain.epochs=2", "quality.samples=0", "num_clients=5", "cohort_size=3"),
     "evaluation.every=1",
+    # That version's preset kept no public data from the clients.
+    *("public.source=synthetic", "public.always=false"),
 ]
 METHODS = ("fedavg", "gptfl", "scaffold", "gptfl+fedopt")
 

@@ -13,11 +13,11 @@ from gptfl_bench.runs.search import Grid, Trial
 from gptfl_reports.records.cells import read_cells
 
 TRIALS = [
-    Trial("fedavg", {"methods.fedavg.plan.lr": 0.1}, (0.5, 0.7)),
-    Trial("fedavg", {"methods.fedavg.plan.lr": 0.3}, (0.9, 0.4)),
-    Trial("fedavg", {"methods.fedavg.plan.lr": 0.8}, (0.99, None)),
-    Trial("gptfl", {"warm.fedavg.plan.lr": 0.1}, (None, None)),
-    Trial("gptfl", {"warm.fedavg.plan.lr": 0.3}, (0.2, 0.2)),
+    Trial("fedavg", {"methods.fedavg.plan.lr": 0.1}, None, (0.5, 0.7)),
+    Trial("fedavg", {"methods.fedavg.plan.lr": 0.3}, None, (0.9, 0.4)),
+    Trial("fedavg", {"methods.fedavg.plan.lr": 0.8}, None, (0.99, None)),
+    Trial("gptfl", {"warm.fedavg.plan.lr": 0.1}, None, (None, None)),
+    Trial("gptfl", {"warm.fedavg.plan.lr": 0.3}, None, (0.2, 0.2)),
 ]
 
 
@@ -51,9 +51,12 @@ def test_arms_with_unequal_budgets_are_refused() -> None:
         _ = grid.trials
 
 
-@pytest.mark.parametrize("dataset", ["digits", "mnist5k"])
-def test_shipped_grids_are_fair_and_their_settings_exist(dataset: str) -> None:
-    grid = search.read_grid(dataset)
+@pytest.mark.parametrize(
+    ("dataset", "regime"),
+    [("digits", "short"), ("digits", "long"), ("mnist5k", "short"), ("cifar10", "short")],
+)
+def test_shipped_grids_are_fair_and_their_settings_exist(dataset: str, regime: str) -> None:
+    grid = search.read_grid(dataset, regime)
     assert grid.trials >= 4
     for arm in grid.arms:
         # All points of an arm set the same keys.
@@ -63,7 +66,10 @@ def test_shipped_grids_are_fair_and_their_settings_exist(dataset: str) -> None:
 
 
 def test_trials_are_scored_on_held_out_training_samples(tmp_path: Path) -> None:
-    """The test set stays out of reach: a fifth of 1,437 training images is for scoring."""
+    """The test set stays out of reach: a fifth of 1,437 training images is for scoring.
+
+    Of the 1,150 left a fifth is kept from the clients as public data.
+    """
     grid = Grid("digits", (100,), {"fedavg": {"methods.fedavg.plan.lr": [0.05, 0.1]}})
     context = experiment.context(tmp_path / "trials", cache=tmp_path / "cache")
     trials = search.search(grid, "quick", ["rounds=1"], context, Silent())
@@ -71,6 +77,49 @@ def test_trials_are_scored_on_held_out_training_samples(tmp_path: Path) -> None:
     cells = read_cells(tmp_path / "trials")
     assert {cell.record["dataset"]["evaluated_on"] for cell in cells} == {"validation"}
     assert {cell.record["dataset"]["test"] for cell in cells} == {287}
-    assert {cell.record["dataset"]["train"] for cell in cells} == {1150}
+    assert {cell.record["dataset"]["train"] for cell in cells} == {1150 - 230}
     scores = {cell.row()["value_mean_last"] for cell in cells}
     assert {trial.scores[0] for trial in trials} == scores
+
+
+RATES = {"fedavg": {"methods.fedavg.plan.lr": [0.001, 0.5, 1.0]}}
+
+
+def test_only_the_best_of_a_short_first_run_go_on(tmp_path: Path) -> None:
+    """Three trials run two of four rounds on the first seed, then the best one all on both."""
+    grid = Grid("digits", (100, 101), RATES, first=search.First(share=0.5, keep=1))
+    context = experiment.context(tmp_path / "trials", cache=tmp_path / "cache")
+    settings = ["rounds=4", "model=linear", "evaluation.every=1"]
+    trials = search.search(grid, "quick", settings, context, Silent())
+    first = [trial.first for trial in trials]
+    assert None not in first
+    (gone_on,) = [trial for trial in trials if trial.scores]
+    assert gone_on.first == max(score for score in first if score is not None)
+    assert search.best(trials) == {"fedavg": gone_on}
+    rounds = sorted((c.record["rounds"], c.record["seed"]) for c in read_cells(tmp_path / "trials"))
+    assert rounds == [(2, 100)] * 3 + [(4, 100), (4, 101)]
+    lines = search.as_csv(trials, grid.seeds).splitlines()
+    assert lines[0] == "arm,settings,first,seed_100,seed_101,mean,chosen"
+    assert sum(line.endswith(",,,,") for line in lines) == 2
+
+
+def test_who_diverged_at_first_does_not_go_on() -> None:
+    trials = [Trial("fedavg", {"lr": rate}, first, ()) for rate, first in ((1, None), (2, 0.1))]
+    assert search._kept(trials, 1) == [trials[1]]
+
+
+@pytest.mark.parametrize(("rate", "told"), [(0.001, True), (0.5, False), (1.0, True)])
+def test_a_best_value_at_the_edge_of_its_grid_is_said(rate: float, told: bool) -> None:
+    key = "methods.fedavg.plan.lr"
+    trial = Trial("fedavg", {key: rate}, None, (0.9,))
+    assert Grid("digits", (1,), RATES).at_edge(trial) == ([key] if told else [])
+
+
+def test_a_regime_has_a_file_of_its_own_and_arms_are_chosen_by_name() -> None:
+    grid = search.read_grid("digits", "long")
+    assert (grid.name, grid.regime) == ("digits-long", "long")
+    assert list(grid.only(["moon"]).arms) == ["moon"]
+    with pytest.raises(UsageError, match="unknown arm of the search 'mon': did you mean moon"):
+        grid.only(["mon"])
+    with pytest.raises(UsageError, match="mnist5k-long"):
+        search.read_grid("mnist5k", "long")

@@ -34,6 +34,10 @@ def describe(spec: CellSpec, world: World, command: str, partition_name: str) ->
     source, sha256 = provenance.method_source(spec.method)
     wanted = asdict(settings)
     del wanted["generators"], wanted["prompts"]
+    # A record without a regime is of the short one, as older ones are.
+    if settings.regime == "short":
+        del wanted["regime"]
+    wanted["public"] = spec.public_settings
     if not settings.secure_aggregation:
         del wanted["secure"]
     if spec.code:

@@ -13,6 +13,8 @@ from gptfl_bench.synthesis.generator import Plain
 from gptfl_bench.synthesis.source import SyntheticSettings
 from gptfl_bench.training.fit import Plan
 
+Regime = Literal["short", "long"]
+
 
 @dataclass(frozen=True)
 class PartitionSettings:
@@ -64,6 +66,9 @@ class Settings:
 
     Attributes:
         rounds: Federated rounds.
+        regime: Which of a preset's two budgets: ``short`` local training in many rounds, or
+            ``long`` training in few, which methods against drift and those with public data are
+            made for. It only picks values; rounds and epochs given beside it win.
         data: Options of the data set's loader that differ from its defaults.
         num_clients: Population K; 0 takes all groups of partition ``group``.
         cohort_size: Clients in a round m, or the share C of the clients they are, such as 0.1.
@@ -92,6 +97,7 @@ class Settings:
     """
 
     rounds: int = 50
+    regime: Regime = "short"
     data: dict[str, str | int | float | bool | None] = field(default_factory=dict)
     num_clients: int = 20
     cohort_size: int | float = 5

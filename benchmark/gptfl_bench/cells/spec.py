@@ -172,6 +172,19 @@ class CellSpec:
         return self.settings.buffers == "recompute" or Need.PUBLIC in needs
 
     @property
+    def public_settings(self) -> dict[str, object]:
+        """The settings of public data, as far as they have a part in the result."""
+        public = self.settings.public
+        if public.always and not self.uses_public:
+            # Whatever the source, this method meets no more of it than the samples that are gone.
+            return {"always": True, "share": public.share}
+        settings = asdict(public)
+        if not public.always:
+            # Cells were made before there was this choice.
+            del settings["always"]
+        return settings
+
+    @property
     def uses_synthetic(self) -> bool:
         """Whether synthetic data have a part in the result."""
         public = self.uses_public and self.settings.public.source == "synthetic"
@@ -197,8 +210,9 @@ class CellSpec:
             # The plan is part of the method by now, and so is a warm start; generators and prompt
             # writers have fingerprints.
             del settings[name]
-        if not self.uses_public and self.settings.public.source != "held_out":
-            # Held-out data are kept from the clients of every method, synthetic ones from none.
+        settings["public"] = self.public_settings
+        if not self.uses_public and not self.settings.public.withheld:
+            # What is held out is kept from the clients of every method, synthetic data from none.
             del settings["public"]
         made_by: list[str] = []
         if self.uses_synthetic:
@@ -208,6 +222,9 @@ class CellSpec:
             del settings["synthetic"], settings["labels"]
         if not self.settings.secure_aggregation:
             del settings["secure"]
+        if settings["regime"] == "short":
+            # Cells were made before there was another regime.
+            del settings["regime"]
         # It only looks on.
         del settings["evaluation"]["pretraining"]
         settings["model_args"] = self.model_arguments

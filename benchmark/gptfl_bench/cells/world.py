@@ -127,8 +127,9 @@ def _data(spec: CellSpec) -> _Data:
         held_out = settings.evaluation.validation_share
         evaluation, train = _hold_out(train, held_out, spec.seed, "validation")
     public = None
-    if settings.public.source == "held_out":
-        public, train = _hold_out(train, settings.public.share, spec.seed, "public")
+    if settings.public.withheld:
+        kept, train = _hold_out(train, settings.public.share, spec.seed, "public")
+        public = kept if settings.public.source == "held_out" else None
     partition = share(task, train, settings, spec.seed)
     if settings.cohort_of(len(partition.clients)) > len(partition.clients):
         raise UsageError(

@@ -18,6 +18,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``search``."""
     add = parser.add_argument
     add("--dataset", default="digits", metavar="D", help="data set with a search file")
+    add("--methods", metavar="M,..", help="arms of the search file to run; all if left out")
     add("--preset", default="default", metavar="P", help="settings that are not searched")
     add(
         "--out", type=expanded, default=Path("searches"), metavar="DIR", help="folder of the trials"
@@ -29,11 +30,14 @@ def arrange(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Search rates by equal budgets on held-out data, and print the best as a preset."""
-    from gptfl_bench.runs import experiment, search
+    from gptfl_bench.runs import config, experiment, search
     from gptfl_bench.runs.bars import for_terminal
 
     launcher = launcher_of(options)
-    grid = search.read_grid(options.dataset)
+    regime = config.load(options.dataset, options.preset, options.overrides).settings.regime
+    grid = search.read_grid(options.dataset, regime)
+    if options.methods:
+        grid = grid.only(options.methods.split(","))
     context = experiment.context(options.out, command_line(), cache=options.cache)
     with for_terminal() as shown:
         trials = search.search(
@@ -45,8 +49,11 @@ def run(options: argparse.Namespace) -> int:
             launcher,
             access_of(options),
         )
-    table = options.out / f"{options.dataset}.csv"
+    table = options.out / f"{grid.name}.csv"
     table.write_text(search.as_csv(trials, grid.seeds), encoding="utf-8")
     print(f"# {grid.trials} trials an arm, seeds {grid.seeds}; all scores in {table}")
+    for trial in search.best(trials).values():
+        if keys := grid.at_edge(trial):
+            print(f"# {trial.arm}: the best lies at the edge of the grid in {', '.join(keys)}")
     print(search.as_preset(trials), end="")
     return OK

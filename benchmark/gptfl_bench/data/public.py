@@ -21,12 +21,20 @@ class PublicSettings:
             training samples from all clients, for every method of the run alike; ``none`` refuses
             methods that need public data.
         share: Size of that part.
+        always: Whether that part is kept from all clients even where public data are synthetic, so
+            that both sources are compared on the same clients.
         limit: Most samples used; all if null.
     """
 
     source: Literal["synthetic", "held_out", "none"] = "synthetic"
     share: float = 0.1
+    always: bool = False
     limit: int | None = None
+
+    @property
+    def withheld(self) -> bool:
+        """Whether a part of the real training samples is kept from all clients."""
+        return self.always or self.source == "held_out"
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""

@@ -2,8 +2,9 @@
 
 The base is made from the dataclasses' own defaults, so a default lives in one place and a new
 method needs no YAML. A preset (``conf/presets/<data set>/<preset>.yaml``) changes it, then the
-user's ``key=value`` overrides do. ``methods.X`` holds a method's fields and ``warm.X`` those it
-takes inside ``gptfl+X``; both fall back, field by field, on the level above.
+user's ``key=value`` overrides do. What a preset holds under ``regimes.R`` counts under
+``regime=R`` alone, after everything else of the preset. ``methods.X`` holds a method's fields and
+``warm.X`` those it takes inside ``gptfl+X``; both fall back, field by field, on the level above.
 
 Hydra reads the overrides. Its ``compose`` would keep its state in the process, where a caller's
 own ``@hydra.main``, configuration store or second thread meets it, so presets are merged here.
@@ -107,7 +108,7 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
     parsed = _check(base, [_quoted(text) for text in overrides])
     try:
         tree = OmegaConf.create(base)
-        for layer in _layers(f"{folder}/{preset}"):
+        for layer in _preset(f"{folder}/{preset}", _regime(parsed)):
             tree.merge_with(layer)
         OmegaConf.set_struct(tree, True)
         for override in parsed:
@@ -147,6 +148,20 @@ def as_yaml(config: Config, names: Sequence[str]) -> str:
     tree["methods"] = {name: asdict(config.method(name)) for name in names}
     del tree["warm"]
     return OmegaConf.to_yaml(OmegaConf.create(tree))
+
+
+def _regime(overrides: Sequence[Override]) -> str:
+    """Return the regime that is asked for, the last one counting as for any setting."""
+    asked = [o.value() for o in overrides if o.key_or_group == "regime"]
+    return str(asked[-1]) if asked else Settings.regime
+
+
+def _preset(name: str, regime: str) -> Iterator[DictConfig]:
+    """Yield what a preset sets, layer by layer: in any regime, then in this one."""
+    layers = list(_layers(name))
+    own = [layer.pop("regimes", {}).get(regime, {}) for layer in layers]
+    yield from layers
+    yield from own
 
 
 def _layers(name: str) -> Iterator[DictConfig]:

@@ -2,26 +2,29 @@
 
 A search file (``conf/searches/<data set>.yaml``) names for each arm a grid of settings. Every
 point runs on several seeds with the test set out of reach; the best point of each arm becomes a
-part of a preset, with a sentence that says how it was found.
+part of a preset, with a sentence that says how it was found. Points that a short first run shows to
+be worse can end there, as many for every arm.
 """
 
 import csv
 import io
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from omegaconf import OmegaConf
 
 from gptfl_bench.cells.cell import Context
+from gptfl_bench.cells.settings import Settings
 from gptfl_bench.core.errors import UsageError, unknown
 from gptfl_bench.core.progress import Progress
 from gptfl_bench.data.access import Access
 from gptfl_bench.data.task import tasks
-from gptfl_bench.runs import experiment, launchers
+from gptfl_bench.runs import config, experiment, launchers
 from gptfl_bench.runs.launchers import Launcher
 from gptfl_reports.records.cells import mean
+from gptfl_reports.records.schema import Row
 
 ON_VALIDATION = "evaluation.on=validation"
 
@@ -33,33 +36,76 @@ class Trial:
     Attributes:
         arm: The method's name.
         point: Settings of the point.
-        scores: Mean of the last evaluations for each seed; None if it did not converge.
+        first: Score of the short first run; None if there was none, or it did not converge.
+        scores: Mean of the last evaluations for each seed; None if it did not converge. Empty if
+            the trial ended with the first run.
     """
 
     arm: str
     point: Mapping[str, object]
+    first: float | None
     scores: tuple[float | None, ...]
 
     @property
     def score(self) -> float:
-        """Mean over seeds; below every real score if one did not converge."""
+        """Mean over seeds; below every real score if one did not converge or none was run."""
         known = [score for score in self.scores if score is not None]
-        return mean(known) if len(known) == len(self.scores) else -1.0
+        return mean(known) if known and len(known) == len(self.scores) else -1.0
+
+
+@dataclass(frozen=True)
+class First:
+    """Successive halving in one step: which trials end early, by the same rule for every arm.
+
+    Attributes:
+        share: Part of the rounds that every trial runs first, on the first seed alone.
+        keep: How many trials of an arm go on to all rounds and all seeds.
+    """
+
+    share: float
+    keep: int
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        if not 0 < self.share < 1:
+            raise ValueError(f"first.share={self.share} must be between 0 and 1")
+        if self.keep < 1:
+            raise ValueError(f"first.keep={self.keep} must be 1 or more")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What is searched for one data set.
+    """What is searched for one data set in one regime.
 
     Attributes:
         dataset: The data set.
         seeds: Seeds of each trial, other than those of the results.
         arms: For each method's name the values of each setting.
+        regime: The preset's regime.
+        first: Which trials end early; none if None.
     """
 
     dataset: str
     seeds: tuple[int, ...]
     arms: Mapping[str, Mapping[str, list[object]]]
+    regime: str = Settings.regime
+    first: First | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of its file: the data set, and the regime where it is not the short one."""
+        return _name(self.dataset, self.regime)
+
+    def only(self, arms: Sequence[str]) -> "Grid":
+        """Return the grid of some of its arms.
+
+        Raises:
+            UsageError: If it has no arm of a name.
+        """
+        for arm in arms:
+            if arm not in self.arms:
+                raise unknown("arm of the search", arm, list(self.arms))
+        return replace(self, arms={arm: self.arms[arm] for arm in arms})
 
     def points(self, arm: str) -> Iterator[dict[str, object]]:
         """Yield all points of an arm's grid."""
@@ -79,25 +125,40 @@ class Grid:
             raise UsageError(f"the search gives arms different numbers of trials: {counts}.")
         return next(iter(counts.values()))
 
+    def at_edge(self, trial: Trial) -> list[str]:
+        """Return the settings of a trial that are the least or the largest of three or more."""
+        found = []
+        for key, value in trial.point.items():
+            values = [v for v in self.arms[trial.arm][key] if isinstance(v, int | float)]
+            if len(values) > 2 and value in (min(values), max(values)):
+                found.append(key)
+        return found
 
-def read_grid(dataset: str) -> Grid:
-    """Return the search file of a data set.
+
+def read_grid(dataset: str, regime: str = Settings.regime) -> Grid:
+    """Return the search file of a data set: ``DATASET.yaml``, or ``DATASET-REGIME.yaml``.
 
     Raises:
         UsageError: If there is none, or its arms differ in their number of trials.
     """
     tasks.get(dataset)
     folder = files("gptfl_bench.conf") / "searches"
-    path = folder / f"{dataset}.yaml"
+    name = _name(dataset, regime)
+    path = folder / f"{name}.yaml"
     if not path.is_file():
         files_there = (entry.name for entry in folder.iterdir())
         known = [name.removesuffix(".yaml") for name in files_there if name.endswith(".yaml")]
-        raise unknown("search", dataset, known)
+        raise unknown("search", name, known)
     plain = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))
     assert isinstance(plain, dict)
-    grid = Grid(dataset, tuple(plain["seeds"]), plain["arms"])
+    first = First(**plain["first"]) if "first" in plain else None
+    grid = Grid(dataset, tuple(plain["seeds"]), plain["arms"], regime, first)
     grid.trials  # noqa: B018 - refuse an unfair grid before anything runs
     return grid
+
+
+def _name(dataset: str, regime: str) -> str:
+    return dataset if regime == Settings.regime else f"{dataset}-{regime}"
 
 
 def search(
@@ -114,33 +175,52 @@ def search(
     Raises:
         UsageError: If a setting does not fit.
     """
-    planned = [
-        (
-            arm,
-            point,
+    common = [*overrides, ON_VALIDATION, f"regime={grid.regime}"]
+
+    def scores(trials: list[Trial], seeds: tuple[int, ...], *more: str) -> list[Scores]:
+        plans = [
             experiment.plan(
-                [arm],
+                [trial.arm],
                 grid.dataset,
                 preset,
-                grid.seeds,
-                [*overrides, ON_VALIDATION, *(f"{key}={value}" for key, value in point.items())],
+                seeds,
+                [*common, *more, *(f"{key}={value}" for key, value in trial.point.items())],
                 access=access,
-            ),
-        )
-        for arm in grid.arms
-        for point in grid.points(arm)
-    ]
-    cells = [spec for _, _, plan in planned for spec in plan.cells]
-    ended = {
-        cell.record["run_id"]: cell.row()
-        for cell in launchers.execute(cells, context, progress, launcher)
-    }
-    trials = []
-    for arm, point, plan in planned:
-        rows = [ended[spec.run_id] for spec in plan.cells]
-        scores = (r["value_mean_last"] if r["status"] == "finished" else None for r in rows)
-        trials.append(Trial(arm, point, tuple(scores)))
+            )
+            for trial in trials
+        ]
+        cells = [spec for plan in plans for spec in plan.cells]
+        ended = launchers.execute(cells, context, progress, launcher)
+        rows = {cell.record["run_id"]: cell.row() for cell in ended}
+        return [tuple(_score(rows[spec.run_id]) for spec in plan.cells) for plan in plans]
+
+    trials = [Trial(arm, point, None, ()) for arm in grid.arms for point in grid.points(arm)]
+    going_on = trials
+    if grid.first is not None:
+        rounds = config.load(grid.dataset, preset, common).settings.rounds
+        shorter = f"rounds={max(round(grid.first.share * rounds), 1)}"
+        found = scores(trials, grid.seeds[:1], shorter)
+        trials = [replace(t, first=score) for t, (score,) in zip(trials, found, strict=True)]
+        going_on = _kept(trials, grid.first.keep)
+    for trial, whole in zip(going_on, scores(going_on, grid.seeds), strict=True):
+        trials[trials.index(trial)] = replace(trial, scores=whole)
     return trials
+
+
+Scores = tuple[float | None, ...]
+
+
+def _score(row: Row) -> float | None:
+    return row["value_mean_last"] if row["status"] == "finished" else None
+
+
+def _kept(trials: list[Trial], keep: int) -> list[Trial]:
+    """Return the best trials of each arm by their first run; of equal ones the grid's first."""
+    kept: list[Trial] = []
+    for arm in dict.fromkeys(trial.arm for trial in trials):
+        own = [trial for trial in trials if trial.arm == arm]
+        kept += sorted(own, key=lambda t: -1.0 if t.first is None else t.first, reverse=True)[:keep]
+    return kept
 
 
 def best(trials: list[Trial]) -> dict[str, Trial]:
@@ -163,10 +243,18 @@ def as_csv(trials: list[Trial], seeds: tuple[int, ...]) -> str:
     chosen = list(best(trials).values())
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "settings", *(f"seed_{seed}" for seed in seeds), "mean", "chosen"])
+    halved = any(trial.first is not None for trial in trials)
+    columns = [*(f"seed_{seed}" for seed in seeds), "mean", "chosen"]
+    writer.writerow(["arm", "settings", *(["first"] if halved else []), *columns])
     for trial in trials:
         settings = " ".join(f"{key}={value}" for key, value in trial.point.items())
-        scores = ["diverged" if s is None else f"{100 * s:.2f}" for s in trial.scores]
-        mean = "diverged" if trial.score < 0 else f"{100 * trial.score:.2f}"
-        writer.writerow([trial.arm, settings, *scores, mean, "yes" if trial in chosen else ""])
+        first = [_percent(trial.first)] if halved else []
+        ended = [_percent(score) for score in trial.scores] or [""] * len(seeds)
+        mean = _percent(trial.score if trial.score >= 0 else None) if trial.scores else ""
+        choice = "yes" if trial in chosen else ""
+        writer.writerow([trial.arm, settings, *first, *ended, mean, choice])
     return text.getvalue()
+
+
+def _percent(score: float | None) -> str:
+    return "diverged" if score is None else f"{100 * score:.2f}"

@@ -18,6 +18,8 @@ _NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search", "quali
 """Parts of a resolved configuration that may differ between cells of one entrant."""
 _MAKERS = ("gptfl-bench", "torch")
 """Whose versions must be equal for cells to differ in nothing but the seed."""
+_CALLED = {"public.source": "public data"}
+"""Settings whose last word alone does not say what they are."""
 LOCAL_BUDGET = ("epochs", "steps", "batch_size")
 """Parts of the local plan that are budget, not tuning: a comparison must hold them equal."""
 
@@ -154,9 +156,19 @@ def sharing(record: RunRecord) -> str:
 
 def budget(record: RunRecord) -> str:
     """Return how many rounds of how many clients a task has, in words."""
-    return (
-        f"{record['rounds']} rounds of {record['cohort_size']} of {record['num_clients']} clients"
-    )
+    of = f"{record['cohort_size']} of {record['num_clients']} clients"
+    return f"{record['rounds']} rounds of {of}" + regime_words(record, ", {}")
+
+
+def regime(record: RunRecord) -> str:
+    """Return a task's regime; older records are of the short one."""
+    return str(record["config"].get("regime", "short"))
+
+
+def regime_words(record: RunRecord, form: str = "{}") -> str:
+    """Return a task's regime in words; empty for the short one."""
+    name = regime(record)
+    return "" if name == "short" else form.format(f"{name} local training")
 
 
 def in_a_line(record: RunRecord, *more: str, data: str = "", between: str = ", ") -> str:
@@ -198,14 +210,20 @@ def plan_of(record: RunRecord) -> dict[str, str]:
 
 
 def _task_key(record: RunRecord) -> str:
-    data, model, plan = record["dataset"], record["model"], plan_of(record)
+    plan = plan_of(record)
+    budget = [record["rounds"], [plan.get(key) for key in LOCAL_BUDGET]]
+    return json.dumps([setting_key(record), regime_words(record), budget])
+
+
+def setting_key(record: RunRecord) -> str:
+    """Return what is equal in a task's regimes: all but how long is trained, and how often."""
+    data, model = record["dataset"], record["model"]
     return json.dumps(
         [
             [data[key] for key in ("name", "version", "note", "evaluated_on", "sha256")],
             sharing(record),
             [model["name"], model["parameters"], model["buffers"]],
-            [record["rounds"], record["num_clients"], record["cohort_size"]],
-            [plan.get(key) for key in LOCAL_BUDGET],
+            [record["num_clients"], record["cohort_size"]],
             [record["metric"], record["target"]],
             [record["preset"]["name"], record["preset"]["quick"]],
         ]
@@ -271,10 +289,16 @@ def sealing(record: RunRecord) -> str:
 
 
 def differences(variants: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return for each variant its settings that are not the same in all, in a line."""
+    """Return for each variant its settings that are not the same in all, in a line.
+
+    What only some have because others do without, as the generator where public data are real, is
+    told by the setting that decides it.
+    """
     keys = sorted({key for variant in variants for key in variant})
     keys = [key for key in keys if len({variant.get(key) for variant in variants}) > 1]
-    short = [key.rpartition(".")[2] for key in keys]
+    everywhere = [key for key in keys if _section(key) in _everywhere(variants)]
+    keys = everywhere if _tells(everywhere, variants) else keys
+    short = [_CALLED.get(key, key.rpartition(".")[2]) for key in keys]
     names = [s if short.count(s) == 1 else key for s, key in zip(short, keys, strict=True)]
     return [
         ", ".join(
@@ -283,3 +307,17 @@ def differences(variants: Sequence[Mapping[str, str]]) -> list[str]:
         )
         for variant in variants
     ]
+
+
+def _section(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _everywhere(variants: Sequence[Mapping[str, str]]) -> set[str]:
+    """Return the sections of settings that all variants have."""
+    return set.intersection(*({_section(key) for key in variant} for variant in variants))
+
+
+def _tells(keys: Sequence[str], variants: Sequence[Mapping[str, str]]) -> bool:
+    """Return whether some settings are enough to tell all variants apart."""
+    return len({tuple(variant.get(key) for key in keys) for variant in variants}) == len(variants)

@@ -28,7 +28,7 @@ from gptfl_reports.page.provenance import Origin, made, origins
 from gptfl_reports.page.trained_pictures import trained_pictures
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.tables.ablations import ablation_tables
-from gptfl_reports.tables.comparison import comparison_tables, ranks_table
+from gptfl_reports.tables.comparison import comparison_tables, ranks_table, regimes_tables
 from gptfl_reports.tables.leaderboard import leaderboard_tables
 from gptfl_reports.tables.rounds import round_tables
 from gptfl_reports.tables.secure import secrecy_tables
@@ -133,6 +133,7 @@ def page(
             ("Model", "model", sorted({section.model for section in sections})),
         ],
         sections=sections,
+        regimes=regimes_tables(board),
         ranks=ranks_table(board),
         holdings=holdings_table(list(held.values())),
         drawings=_drawings(held),

@@ -53,15 +53,19 @@ class Gain:
 
 def gains(ranking: Ranking) -> tuple[Gain, ...]:
     """Return the gain of every method of a task that has something to be compared with."""
-    # A method with two settings has two labels, neither its name: what to compare is not clear.
-    known = {s.entrant.label: s for s in ranking.standings}
+    known: dict[str, list[Standing]] = {}
+    for standing in sorted(ranking.standings, key=lambda s: s.entrant.label):
+        known.setdefault(standing.entrant.method, []).append(standing)
     found = []
-    for name, standing in sorted(known.items()):
-        if standing.entrant.label != standing.entrant.method or standing.entrant.ablated:
-            continue
-        without = known.get(_without(name, known))
-        if without is not None and without is not standing:
-            found.append(_gain(standing, without))
+    for name, standings in known.items():
+        without = known.get(_without(name, known), [])
+        for standing in [] if name.endswith(ABLATED) else standings:
+            alike = [other for other in without if _comparable(standing, other)]
+            # Of several it is not clear which; of a method's settings, what sets them apart may be
+            # more than its idea.
+            clear = len(alike) == 1 and (len(standings) == 1 or alike[0].entrant.ablated)
+            if clear and alike[0] is not standing:
+                found.append(_gain(standing, alike[0]))
     return tuple(found)
 
 
@@ -110,7 +114,22 @@ def verdict(count: int, n: int) -> str:
     return "yes" if count == n else "no" if count == 0 else f"in {count} of {n} seeds"
 
 
-def _without(name: str, known: Mapping[str, Standing]) -> str:
+def _comparable(ours: Standing, theirs: Standing) -> bool:
+    """Return whether an ablated method is ours in all but the method, such as in public data."""
+    if not theirs.entrant.ablated:
+        return True
+    whole, left = (
+        {key: value for key, value in settings(s.entrant.cells[0].record).items() if _common(key)}
+        for s in (ours, theirs)
+    )
+    return whole == left
+
+
+def _common(key: str) -> bool:
+    return key != "source" and not key.startswith("method.")
+
+
+def _without(name: str, known: Mapping[str, object]) -> str:
     if name + ABLATED in known:
         return name + ABLATED
     return name.removeprefix(_WARM) if name.startswith(_WARM) else _BASE

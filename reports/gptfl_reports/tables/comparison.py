@@ -1,5 +1,9 @@
-"""How sure a difference is: each method against the baseline by seed, and ranks over tasks."""
+"""How sure a difference is: each method against the baseline by seed, and ranks over tasks.
 
+A task's regimes, short local training in many rounds and long in few, stand side by side.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gptfl_reports.numbers.averaged import averaged, evaluations
@@ -7,8 +11,8 @@ from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.intervals import RESAMPLES, Interval, bootstrap_interval, t_interval
 from gptfl_reports.numbers.ranks import LEAST_METHODS, LEAST_TASKS, Ranks, ranks
 from gptfl_reports.numbers.spread import Spread
-from gptfl_reports.numbers.standings import Ranking, by_seed
-from gptfl_reports.numbers.tasks import QUICK
+from gptfl_reports.numbers.standings import Ranking, by_seed, whole
+from gptfl_reports.numbers.tasks import QUICK, budget, in_a_line, plan_of, regime, setting_key
 from gptfl_reports.tables import units
 from gptfl_reports.tables.table import Column, Entry, Table, csv_text, markdown
 
@@ -93,8 +97,63 @@ def ranks_table(board: Leaderboard) -> Table:
 
 def comparison_markdown(board: Leaderboard) -> str:
     """Return all tables as one Markdown page."""
-    tables = [*comparison_tables(board), ranks_table(board)]
+    tables = [*regimes_tables(board), *comparison_tables(board), ranks_table(board)]
     return "\n".join(["# Paired comparison\n", *(markdown(t) for t in tables if t.rows)])
+
+
+def regimes_tables(board: Leaderboard) -> tuple[Table, ...]:
+    """Return a table for each setting that was run in more than one regime: side by side."""
+    settings: dict[str, list[Ranking]] = {}
+    for ranking in board.rankings:
+        settings.setdefault(setting_key(ranking.task.cells[0].record), []).append(ranking)
+    return tuple(
+        _side_by_side(rankings)
+        for rankings in settings.values()
+        if len({regime(ranking.task.cells[0].record) for ranking in rankings}) > 1
+    )
+
+
+def _side_by_side(rankings: Sequence[Ranking]) -> Table:
+    ordered = sorted(rankings, key=lambda r: regime(r.task.cells[0].record), reverse=True)
+    columns, notes = [Column("method", "method", "left")], []
+    rows: dict[str, dict[str, Entry]] = {}
+    for number, ranking in enumerate(ordered):
+        record = ranking.task.cells[0].record
+        name = f"{regime(record)}: mean of last {averaged(ranking.task.cells)}"
+        epochs = plan_of(record).get("epochs", "")
+        notes.append(f"{regime(record).capitalize()}: {budget(record)}, {epochs} local epochs.")
+        columns.append(Column(f"value {number}", name))
+        base = _NAMES.get(ranking.baseline, ranking.baseline)
+        if base:
+            columns.append(Column(f"difference {number}", f"vs {base}, 95 % interval"))
+        apart = {one.method: one for one in differences(ranking)}
+        for standing in whole(ranking):
+            row = rows.setdefault(standing.entrant.label, {})
+            value = standing.mean_last
+            row[f"value {number}"] = Entry(
+                units.percent(value),
+                strong=standing.mark == "best",
+                mark="†" if standing.mark == "tied" else "",
+                order=value.mean if value else None,
+            )
+            if (one := apart.get(standing.entrant.label)) and one.mean is not None:
+                ends = f"{_interval(one.by_t).text}, n={one.seeds}"
+                row[f"difference {number}"] = Entry(_points(one.mean), ends, order=one.mean)
+            elif standing.entrant.label == ranking.baseline:
+                row[f"difference {number}"] = Entry("baseline", order=0.0)
+    none = Entry(units.NONE)
+    lines = tuple(
+        (Entry(label), *(row.get(column.key, none) for column in columns[1:]))
+        for label, row in rows.items()
+    )
+    record = ordered[0].task.cells[0].record
+    notes.append(
+        "Percent, mean ± sample standard deviation over seeds; differences in points, paired by "
+        "seed, with the 95 % interval by Student's t. Bold: highest of its column; †: within one "
+        "standard deviation of it. The regimes differ in work, so their columns can't be compared."
+    )
+    title = in_a_line(record, "regimes side by side", between=" · ")
+    return Table(title, tuple(columns), lines, tuple(notes), ordered[0].task.stamp)
 
 
 def comparison_csv(board: Leaderboard) -> str:
