@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex
 
 from gptfl_bench.cells.settings import PartitionSettings, Settings
-from gptfl_bench.cells.world import share as share_samples
+from gptfl_bench.cells.world import divide
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import as_seed
@@ -100,6 +100,9 @@ def share(
 ) -> Shared:
     """Return how clients would share a task's training samples.
 
+    All of them: a preset that keeps public samples from the clients shares what is left, as
+    ``gptfl-bench data D --partition`` shows.
+
     Args:
         task: A task, or the name of a data set.
         recipe: Name of a partition.
@@ -118,7 +121,7 @@ def share(
         settings = Settings(partition=recipe_settings, num_clients=clients, cohort_size=1)
     except ValueError as error:
         raise UsageError(f"{error}.") from error
-    return Shared(task, share_samples(task, task.train, settings, root))
+    return Shared(task, divide(task, settings, root).partition)
 
 
 def synthesise(

@@ -21,6 +21,8 @@ SETTINGS = [
     "evaluation.every=1",
     # That version's preset kept no public data from the clients.
     *("public.source=synthetic", "public.always=false"),
+    # Its rates of warm starts.
+    *("warm.fedavg.plan.lr=1.2", "warm.fedopt.plan.lr=0.1", "warm.fedopt.server_lr=0.03"),
 ]
 METHODS = ("fedavg", "gptfl", "scaffold", "gptfl+fedopt")
 

@@ -6,6 +6,7 @@ import pytest
 
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import build_world
+from gptfl_bench.cli import main
 from gptfl_bench.runs import experiment
 from gptfl_bench.runs.launchers import execute
 from gptfl_reports.numbers.tasks import group
@@ -25,6 +26,13 @@ def test_presets_hold_real_samples_out_of_all_clients_alike(method: str) -> None
     assert (len(spec.public), len(spec.train)) == (287, 1150)
     assert fedavg.partition == spec.partition
     assert _cell(method).uses_synthetic is False
+
+
+def test_data_draws_the_partition_that_runs_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["data", "digits", "--preset", "quick", "--partition", "--out", str(tmp_path)]) == 0
+    assert build_world(_cell("fedavg")).partition.fingerprint[:12] in capsys.readouterr().out
 
 
 def test_synthetic_ones_leave_the_clients_as_they_are() -> None:

@@ -83,7 +83,7 @@ MISTAKES = [
     ("run partition.recipe=dirichlt", "'dirichlt'", "dirichlet"),
     ("run partition.recipe=group --methods fedavg", "'group'", "dirichlet"),
     ("run partition.alpha=-1 --methods fedavg", "-1", "above 0"),
-    ("run partition.min_size=100 --methods fedavg", "100", "71"),
+    ("run partition.min_size=100 --methods fedavg", "100", "57"),
     ("run synthetic.generator=rendrer", "'rendrer'", "renderer"),
     ("run synthetic.prompts=gramar", "'gramar'", "grammar"),
     ("run synthetic.multiplier=0", "multiplier=0", "above 0"),

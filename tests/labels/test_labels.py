@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gptfl_bench.cells.world import share
+from gptfl_bench.cells.world import divide
 from gptfl_bench.cli import main
 from gptfl_bench.labels.discovery import plain
 from gptfl_bench.labels.sketch import Shape, Sketch
@@ -35,7 +35,8 @@ def test_the_server_learns_the_true_histogram(capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     task = digits()
     settings = config.load("digits", "default", chosen).settings
-    held = share(task, task.train, settings, 0).counts(task.train.labels.numpy(), 10)
+    division = divide(task, settings, 0)
+    held = division.partition.counts(division.train.labels.numpy(), 10)
     assert told(out) == {
         name: int(np.count_nonzero(held[:, index])) for index, name in enumerate(task.label_names)
     }

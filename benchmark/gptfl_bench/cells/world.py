@@ -50,8 +50,16 @@ class World:
 
 
 @dataclass(frozen=True)
-class _Data:
-    """A task's samples by what they are for, and who holds those to train on."""
+class Division:
+    """A task's samples by what they are for, and who holds those to train on.
+
+    Attributes:
+        task: The task.
+        train: Training samples shared among clients.
+        evaluation: Samples the global model is tested on.
+        public: Real samples kept from all clients; None if public data are synthetic.
+        partition: Who holds what.
+    """
 
     task: Task
     train: Samples
@@ -67,7 +75,7 @@ def check_worlds(cells: Sequence[CellSpec]) -> None:
         UsageError: If a name, a value or a file does not fit.
     """
     by_seed = {spec.seed: spec for spec in reversed(cells)}
-    data = {spec.seed: _data(spec) for spec in by_seed.values()}
+    data = {s: divide(spec.load_task(), spec.settings, s) for s, spec in by_seed.items()}
     first = cells[0]
     task, device = data[first.seed].task, pick_device(first.settings.device)
     check_class_names(task.label_names, f"the task {task.name!r}")
@@ -106,7 +114,8 @@ def build_world(spec: CellSpec) -> World:
     Raises:
         UsageError: If a name, a value or a file does not fit.
     """
-    device, data = pick_device(spec.settings.device), _data(spec)
+    device = pick_device(spec.settings.device)
+    data = divide(spec.load_task(), spec.settings, spec.seed)
     networks = build_networks(spec, data.task, spec.seed, device, spec.method.network)
     return World(
         data.task,
@@ -119,24 +128,27 @@ def build_world(spec: CellSpec) -> World:
     )
 
 
-def _data(spec: CellSpec) -> _Data:
-    settings = spec.settings
-    task = spec.load_task()
+def divide(task: Task, settings: Settings, seed: int) -> Division:
+    """Keep samples for evaluation and the public set, and share the rest among clients.
+
+    Raises:
+        UsageError: If the data can't be shared as the settings ask.
+    """
     train, evaluation = task.train, task.test
     if settings.evaluation.on == "validation":
         held_out = settings.evaluation.validation_share
-        evaluation, train = _hold_out(train, held_out, spec.seed, "validation")
+        evaluation, train = _hold_out(train, held_out, seed, "validation")
     public = None
     if settings.public.withheld:
-        kept, train = _hold_out(train, settings.public.share, spec.seed, "public")
+        kept, train = _hold_out(train, settings.public.share, seed, "public")
         public = kept if settings.public.source == "held_out" else None
-    partition = share(task, train, settings, spec.seed)
+    partition = _share(task, train, settings, seed)
     if settings.cohort_of(len(partition.clients)) > len(partition.clients):
         raise UsageError(
             f"cohort_size={settings.cohort_size} is more than the {len(partition.clients)} clients "
             "of the partition; set it lower."
         )
-    return _Data(task, train, evaluation, public, partition)
+    return Division(task, train, evaluation, public, partition)
 
 
 def build_networks(
@@ -174,12 +186,8 @@ def build_networks(
         ) from error
 
 
-def share(task: Task, train: Samples, settings: Settings, seed: int) -> Partition:
-    """Return which client holds which of ``train``, the training samples of ``task`` that are left.
-
-    Raises:
-        UsageError: If the data can't be shared as the settings ask.
-    """
+def _share(task: Task, train: Samples, settings: Settings, seed: int) -> Partition:
+    """Return which client holds which of ``train``, what is left of the task's samples."""
     groups = None
     if task.groups is not None:
         rows = range(len(train)) if train.indices is None else train.indices.tolist()

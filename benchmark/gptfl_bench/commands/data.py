@@ -47,16 +47,17 @@ def run(options: argparse.Namespace) -> int:
     )
     print(_describe(task, verified=options.verify))
     if options.partition:
-        from gptfl_bench.cells.world import share
+        from gptfl_bench.cells.world import divide
         from gptfl_reports.figures import holdings, holdings_figure
 
-        partition = share(task, task.train, settings, options.seed)
+        division = divide(task, settings, options.seed)
+        train, partition = division.train, division.partition
         held = holdings.Holdings(
             f"{task.name} · {partition.describe()}",
             task.label_names,
             tuple(
                 tuple(row)
-                for row in partition.counts(task.train.labels.numpy(), task.num_classes).tolist()
+                for row in partition.counts(train.labels.numpy(), task.num_classes).tolist()
             ),
             partition.fingerprint,
         )
