@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -72,6 +73,7 @@ cells of a method together. A change that changes numbers takes the line out.
 """
 
 
+@cache
 def versions() -> dict[str, str]:
     """Return the versions of Python, this program and the packages that make numbers."""
     found = {"python": platform.python_version(), "gptfl-bench": version("gptfl-bench")}
@@ -83,8 +85,12 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
 def commit() -> str:
-    """Return the commit of this program's checkout, "-dirty" if changed; empty if there is none."""
+    """Return the commit of this program's checkout, "-dirty" if changed; empty if there is none.
+
+    Asked once a process, whose code is that of its first cells.
+    """
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:

@@ -11,9 +11,11 @@ own ``@hydra.main``, configuration store or second thread meets it, so presets a
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass, replace
+from functools import cache, reduce
 from importlib.resources import files
+from operator import getitem
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -34,6 +36,7 @@ from gptfl_reports.records.typed import build
 Tree = dict[str, object]
 PRESETS = ("quick", "default", "cpu", "paper")
 _PRESETS = files("gptfl_bench.conf") / "presets"
+_PATH = re.compile(r"\$\{([\w.]+)\}")
 
 
 @dataclass(frozen=True)
@@ -115,14 +118,13 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
             added = override.is_add() or override.is_force_add()
             OmegaConf.update(tree, override.key_or_group, override.value(), force_add=added)
         _spread_plan(tree, {override.key_or_group for override in parsed})
-        plain = OmegaConf.to_container(tree, resolve=True)
+        plain = _resolved(tree)
     except (HydraException, OmegaConfBaseException) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(
             f"the settings can't be read ({reason.rstrip('.')}); gptfl-bench run --cfg prints all."
         ) from error
-    assert isinstance(plain, dict)
-    config = Config(preset, {str(key): value for key, value in plain.items()})
+    config = Config(preset, plain)
     settings = config.settings
     if settings.num_clients:
         # A share and the number it comes to are one setting, so one cell.
@@ -132,9 +134,7 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
 
 def defaults(dataset: str) -> Config:
     """Return what a data set's settings are without any preset."""
-    plain = OmegaConf.to_container(OmegaConf.create(_base(dataset)), resolve=True)
-    assert isinstance(plain, dict)
-    return Config("", {str(key): value for key, value in plain.items()})
+    return Config("", _resolved(OmegaConf.create(_base(dataset))))
 
 
 def wrappers() -> list[str]:
@@ -156,22 +156,56 @@ def _regime(overrides: Sequence[Override]) -> str:
     return str(asked[-1]) if asked else Settings.regime
 
 
-def _preset(name: str, regime: str) -> Iterator[DictConfig]:
-    """Yield what a preset sets, layer by layer: in any regime, then in this one."""
-    layers = list(_layers(name))
+@cache
+def _preset(name: str, regime: str) -> tuple[DictConfig, ...]:
+    """Return what a preset sets, layer by layer: in any regime, then in this one."""
+    layers = _layers(name)
     own = [layer.pop("regimes", {}).get(regime, {}) for layer in layers]
-    yield from layers
-    yield from own
+    return (*layers, *own)
 
 
-def _layers(name: str) -> Iterator[DictConfig]:
-    """Yield what a preset's list ``defaults`` names, layer by layer, and then its own values."""
+def _layers(name: str) -> tuple[DictConfig, ...]:
+    """Return what a preset's list ``defaults`` names, layer by layer, and then its own values."""
     folder = name.partition("/")[0]
     own = OmegaConf.create((_PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
     assert isinstance(own, DictConfig)
-    for other in own.pop("defaults", []):
-        yield from _layers(other if "/" in other else f"{folder}/{other}")
-    yield own
+    above = [other if "/" in other else f"{folder}/{other}" for other in own.pop("defaults", [])]
+    return (*(layer for other in above for layer in _layers(other)), own)
+
+
+def _resolved(tree: DictConfig) -> Tree:
+    """Return all values, plain, with what references lead to in their place.
+
+    OmegaConf reads each reference by its grammar, which takes longer than all else together. One
+    that is a mere path, as ours are, needs none.
+    """
+    plain = OmegaConf.to_container(tree)
+    try:
+        resolved = _followed(plain, plain)
+    except (LookupError, TypeError, RecursionError):
+        resolved = OmegaConf.to_container(tree, resolve=True)
+    assert isinstance(resolved, dict)
+    return resolved
+
+
+def _followed(value: object, top: object) -> object:
+    """Return a value with its references followed from the top.
+
+    Raises:
+        LookupError: If one is no path, or leads nowhere.
+        TypeError: If one leads into a value.
+        RecursionError: If some lead in a circle.
+    """
+    if isinstance(value, dict):
+        return {str(key): _followed(part, top) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_followed(part, top) for part in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    path = _PATH.fullmatch(value)
+    if path is None:
+        raise LookupError(value)
+    return _followed(reduce(getitem, path[1].split("."), top), top)  # type: ignore[arg-type]
 
 
 def _base(dataset: str) -> Tree:
@@ -240,7 +274,7 @@ def _check(base: Tree, overrides: Sequence[str]) -> list[Override]:
             parsed.append(parser.parse_override(text))
         except HydraException as error:
             raise spellings.no_setting(text, methods.names()) from error
-    known = OmegaConf.create(base)
+    keys = _keys(base)
     for override in parsed:
         key = override.key_or_group
         if override.is_sweep_override() or override.is_delete() or override.package:
@@ -248,21 +282,17 @@ def _check(base: Tree, overrides: Sequence[str]) -> list[Override]:
                 f"{override.input_line!r} is no plain setting; write key=value with one value."
             )
         new_argument = override.is_add() and key.startswith("model_args.")
-        if not new_argument and key not in (keys := _keys(known)):
+        if not new_argument and key not in keys:
             raise spellings.unknown_setting(key, keys)
         spellings.check_epochs(key, override.value())
     return parsed
 
 
-def _keys(tree: DictConfig, prefix: str = "") -> list[str]:
+def _keys(tree: Mapping[str, object], prefix: str = "") -> list[str]:
     keys = []
-    for name in map(str, tree):
+    for name, node in tree.items():
         path = f"{prefix}{name}"
-        node = tree._get_node(name)
-        if isinstance(node, DictConfig) and len(node):
-            keys += _keys(node, f"{path}.")
-        else:
-            keys.append(path)
+        keys += _keys(node, f"{path}.") if isinstance(node, Mapping) and node else [path]
     return keys
 
 

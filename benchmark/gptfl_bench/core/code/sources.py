@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 
 
 def source_sha256(kind: type, base: type = object) -> str:
@@ -24,7 +25,8 @@ def source_sha256(kind: type, base: type = object) -> str:
     for part in kind.__mro__:
         if part not in base.__mro__ and issubclass(part, base):
             try:
-                texts = _texts(part)
+                # A class is hashable, whatever its objects are.
+                texts = _texts(part)  # type: ignore[arg-type]
             except (KeyError, OSError, TypeError, SyntaxError):
                 # A notebook's cell, a class made by exec, or a module without a file.
                 return ""
@@ -33,14 +35,15 @@ def source_sha256(kind: type, base: type = object) -> str:
     return digest.hexdigest()
 
 
-def _texts(kind: type) -> list[str]:
+@lru_cache(maxsize=256)
+def _texts(kind: type) -> tuple[str, ...]:
     """Return the syntax trees, as text, of a class and of what it uses of its module."""
     source = ast.parse(inspect.getsource(sys.modules[kind.__module__]))
     defined = {name: node for node in source.body for name in _names(node)}
     if kind.__qualname__ not in defined:
         # It was made inside a function.
         source = ast.parse(inspect.cleandoc("\n" + inspect.getsource(kind)))
-        return [_text(source)]
+        return (_text(source),)
     wanted, used = [kind.__qualname__], dict.fromkeys([kind.__qualname__])
     while wanted:
         node = defined[wanted.pop()]
@@ -48,7 +51,7 @@ def _texts(kind: type) -> list[str]:
         wanted += [name for name in named if name not in used]
         used |= dict.fromkeys(named)
     # A tuple's names share one definition.
-    return sorted({_text(defined[name]) for name in used})
+    return tuple(sorted({_text(defined[name]) for name in used}))
 
 
 def _names(node: ast.stmt) -> Iterator[str]:
