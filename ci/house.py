@@ -15,6 +15,7 @@ import tempfile
 import tokenize
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 PACKAGES = {
@@ -44,26 +45,37 @@ def imports(text: str, known: Mapping[str, str], *, everywhere: bool = True) -> 
         known: All modules of ours.
         everywhere: Whether imports inside functions and for type checkers count, too.
     """
-    yield from _imports(ast.parse(text), known, everywhere)
+    for full, base in _named(text, everywhere):
+        name = full if full in known else base
+        if name.partition(".")[0] in PACKAGES:
+            yield name
 
 
-def _imports(tree: ast.AST, known: Mapping[str, str], everywhere: bool) -> Iterator[str]:
+@cache
+def parsed(text: str) -> ast.Module:
+    """Return a source's tree, which nobody is to change."""
+    return ast.parse(text)
+
+
+@cache
+def _named(text: str, everywhere: bool) -> tuple[tuple[str, str], ...]:
+    return tuple(_imports(parsed(text), everywhere))
+
+
+def _imports(tree: ast.AST, everywhere: bool) -> Iterator[tuple[str, str]]:
+    """Yield what is imported, and what it is imported from."""
     for node in ast.iter_child_nodes(tree):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from ((alias.name, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             # "from package import module" names a module, "from module import name" its parent.
-            names = [
-                full if (full := f"{base}.{alias.name}") in known else base for alias in node.names
-            ]
+            yield from ((f"{base}.{alias.name}", base) for alias in node.names)
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             if everywhere:
-                yield from _imports(node, known, everywhere)
+                yield from _imports(node, everywhere)
         elif everywhere or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from _imports(node, known, everywhere)
-        yield from (name for name in names if name.partition(".")[0] in PACKAGES)
+            yield from _imports(node, everywhere)
 
 
 def room(module: str, known: Mapping[str, str]) -> str:
@@ -136,7 +148,7 @@ def floors(counted: Mapping[tuple[str, str], int]) -> int:
 def code_lines(text: str) -> list[str]:
     """Return a source's lines of code, stripped: no blanks, comments, docstrings or imports."""
     left_out: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(text)):
         text_alone = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         is_import = isinstance(node, ast.Import | ast.ImportFrom)
         if isinstance(node, ast.stmt) and (text_alone or is_import):

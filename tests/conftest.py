@@ -1,6 +1,7 @@
 """One thread, no network and a cache of its own for every test; a task that trains in no time."""
 
 import importlib.util
+import multiprocessing
 import os
 import sys
 
@@ -10,9 +11,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Every message of every cell is encoded and decoded, as counting alone promises to come to.
 os.environ["GPTFL_BENCH_STRICT"] = "1"
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import ModuleType
 from typing import Any, ClassVar, cast
 
@@ -247,6 +250,62 @@ def parabola(tmp_path: Path, make_spec: Callable[..., CellSpec]) -> Callable[...
         return replace(server, round=1)
 
     return make
+
+
+PRELOADED = (
+    *("gptfl_bench.runs.launchers", "gptfl_bench.runs.catalogue", "gptfl_reports.report"),
+    # PyTorch loads its compiler when the first optimizer is made.
+    *("torch._dynamo", "sklearn.datasets", "pandas", "matplotlib.backends.backend_agg"),
+)
+"""What a process that others are forked from has loaded: no registry is filled."""
+
+
+@pytest.fixture(scope="session")
+def nursery() -> ForkServerContext:
+    """What starts processes that have PyTorch loaded, so that each is there at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    return context
+
+
+def _as_python_does(
+    code: str, words: list[str], folder: Path, environment: dict[str, str], streams: list[Path]
+) -> None:
+    for number, stream in enumerate(streams, 1):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), number)
+    os.chdir(folder)
+    # Not cleared: the interpreter keeps its own account of what was there at its start.
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    sys.path[:0] = [str(folder), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv = ["-c", *words]
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    exec(compile(code, "<string>", "exec"), main.__dict__)  # noqa: S102 - as python -c does
+
+
+@pytest.fixture(scope="session")
+def python(
+    nursery: ForkServerContext, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., "CompletedProcess[str]"]:
+    """Return what runs code as ``python -c`` does, in a process that is there at once.
+
+    Where it matters what an interpreter loads or reads at its start, it is no stand-in.
+    """
+
+    def run(
+        code: str, *words: object, cwd: Path, env: Mapping[str, str] = os.environ
+    ) -> "CompletedProcess[str]":
+        streams = [tmp_path_factory.mktemp("streams") / name for name in ("out", "err")]
+        given = (code, [str(word) for word in words], cwd, dict(env), streams)
+        process = nursery.Process(target=_as_python_does, args=given)
+        process.start()
+        process.join(300)
+        assert process.exitcode is not None
+        out, err = (stream.read_text(encoding="utf-8") for stream in streams)
+        return CompletedProcess(code, process.exitcode, out, err)
+
+    return run
 
 
 ROOT = Path(__file__).parents[1]

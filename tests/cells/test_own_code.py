@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -285,23 +283,21 @@ EDITS = {
 }
 
 
-def _command(site: Path) -> set[str]:
-    """Run the command in a process of its own and return the cells in the run folder."""
-    done = subprocess.run(
-        [sys.executable, "-B", "-m", "gptfl_bench", *COMMAND],
-        cwd=site.parent,
-        env={**os.environ, "PYTHONPATH": f"{site}:{os.environ.get('PYTHONPATH', '')}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "can't be read" not in done.stderr
-    return {path.parent.name for path in (site.parent / "runs").glob("*/record.json")}
-
-
-def test_the_command_notices_edits_of_installed_parts(tmp_path: Path) -> None:
+def test_the_command_notices_edits_of_installed_parts(
+    python: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command is a process of its own; the cells in the run folder are found again or not."""
     site = tmp_path / "site"
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+    # What was edited within a second would be read from its old bytecode.
+    code = "import sys; sys.dont_write_bytecode = True; from gptfl_bench.cli import main; "
+
+    def cells() -> set[str]:
+        done = python(f"{code}sys.exit(main(sys.argv[1:]))", *COMMAND, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "can't be read" not in done.stderr
+        return {path.parent.name for path in (tmp_path / "runs").glob("*/record.json")}
+
     about = site / "my_parts-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-parts\nVersion: 1.0\n")
@@ -309,14 +305,14 @@ def test_the_command_notices_edits_of_installed_parts(tmp_path: Path) -> None:
     sources = {"my_method": METHOD, "my_base": BASE, "my_data": DATA, "my_net": NET}
     for name, text in sources.items():
         (site / f"{name}.py").write_text(text)
-    known = _command(site)
+    known = cells()
     assert len(known) == 1
     (record,) = (tmp_path / "runs").glob("*/record.json")
     assert set(json.loads(record.read_text())["config"]["code"]) == {"method", "model", "task"}
     for edit, (name, old, new, same) in EDITS.items():
         assert old in sources[name]
         (site / f"{name}.py").write_text(sources[name].replace(old, new))
-        found = _command(site)
+        found = cells()
         assert len(found - known) == (0 if same else 1), edit
         known = found
         (site / f"{name}.py").write_text(sources[name])

@@ -3,11 +3,11 @@
 import json
 import os
 import re
-import subprocess
-import sys
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def as_pip_writes_it(packaging: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
+def said(python: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Said:
     """All commands in one process that finds the distribution as pip leaves it behind."""
     folder = tmp_path_factory.mktemp("third-party")
     about = folder / "site" / "my_package-1.0.dist-info"
@@ -72,14 +72,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Said:
     code = "\n".join(blocks(text, "python"))
     (about / "entry_points.txt").write_text(as_pip_writes_it(*blocks(text, "toml")))
     (folder / "site" / "my_package.py").write_text(re.sub(r"(?m)^@[\w.]+\.register.*\n", "", code))
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(COMMANDS)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder / "site"), "GPTFL_BENCH_CACHE": "cache"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    environment = {"PYTHONPATH": str(folder / "site"), "GPTFL_BENCH_CACHE": "cache"}
+    done = python(SCRIPT, json.dumps(COMMANDS), cwd=folder, env={**os.environ, **environment})
     assert done.returncode == 0, done.stderr
     return Said(json.loads(done.stdout), folder)
 

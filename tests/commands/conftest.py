@@ -1,27 +1,17 @@
 """The command line, in this process or in one that can be killed."""
 
-import multiprocessing
 import runpy
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 from gptfl_bench.cli import main
-
-# PyTorch loads its compiler when the first optimizer is made.
-PRELOADED = [
-    *(
-        "gptfl_bench.runs.launchers",
-        "gptfl_bench.runs.catalogue",
-        "gptfl_reports.tables.leaderboard",
-    ),
-    *("torch._dynamo", "sklearn.datasets"),
-]
 
 
 @dataclass(frozen=True)
@@ -52,18 +42,15 @@ def _from_a_terminal() -> None:
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[object]], BaseProcess]:
-    """Return a function that starts ``gptfl-bench`` in a process of its own.
-
-    Processes are forked from one that has PyTorch loaded, so each starts at once.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+def start(
+    nursery: ForkServerContext, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Sequence[object]], BaseProcess]:
+    """Return a function that starts ``gptfl-bench`` in a process of its own."""
 
     def begin(words: Sequence[object]) -> BaseProcess:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["gptfl-bench", *map(str, words)])
-            process = context.Process(target=_from_a_terminal)
+            process = nursery.Process(target=_from_a_terminal)
             process.start()
         return process
 

@@ -237,7 +237,9 @@ class Half(FedAvg):
 '''
 
 
-def test_a_method_from_another_distribution_is_one_file(tmp_path: Path, shared_cache: Path) -> None:
+def test_a_method_from_another_distribution_is_one_file(
+    python: Callable[..., Any], tmp_path: Path, shared_cache: Path
+) -> None:
     # What pip leaves behind: a module and its metadata on the path.
     about = tmp_path / "site" / "half_fl-1.0.dist-info"
     about.mkdir(parents=True)
@@ -256,14 +258,8 @@ def test_a_method_from_another_distribution_is_one_file(tmp_path: Path, shared_c
         f"words = ['run', '--seeds', '0', '--out', 'runs', '--cache', {str(shared_cache)!r}]\n"
         f"assert main(words + {words!r}) == 0\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    result = python(code, cwd=tmp_path, env=environment)
     assert result.returncode == 0, result.stderr
     assert "Take half of FedAvg's step." in result.stdout
     rows = {row["method"]: row for row in _rows(tmp_path / "runs").values()}

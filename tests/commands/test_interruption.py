@@ -18,7 +18,7 @@ from gptfl_reports.records.cells import read_cells
 Start = Callable[[Sequence[object]], BaseProcess]
 
 ROUNDS = 6
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds after which a wait has failed, many times what is needed."""
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,9 @@ def _blocks(document: Path, language: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("document", RUNNABLE, ids=lambda path: path.stem)
-def test_python_in_documents_runs(document: Path, tmp_path: Path) -> None:
+def test_python_in_documents_runs(
+    python: Callable[..., Any], document: Path, tmp_path: Path
+) -> None:
     script = []
     for name, code in _blocks(document, "python"):
         if name:
@@ -33,9 +36,7 @@ def test_python_in_documents_runs(document: Path, tmp_path: Path) -> None:
     # Tiny pictures in place of the embedded model, so that seconds do.
     code = "\n".join(script).replace("rounds=2", "rounds=1, synthetic={'generator': 'renderer'}")
     assert "gb.run(" in code
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
+    result = python(code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
 
 

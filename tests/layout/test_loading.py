@@ -1,59 +1,78 @@
 """What an import loads: little for users, no torch for reports, one package for a registry."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import house  # type: ignore[import-not-found]  # ci/house.py, loaded by conftest.py
-import pytest
 
 ROOT = Path(__file__).parents[2]
 OURS = house.modules(ROOT)
 
 
-def _loaded(code: str) -> set[str]:
-    """Return the modules that are loaded after some code, in a process of its own."""
-    script = f"import sys\n{code}\nprint(*sys.modules)"
+EACH = """
+import json, os, sys, torch
+assert not any(name.startswith("gptfl") for name in sys.modules)
+for code in json.loads(sys.argv[1]):
+    # A process of its own for each, which finds PyTorch loaded and nothing of ours.
+    child = os.fork()
+    if not child:
+        exec(code)
+        print(*sys.modules, flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def _loaded(*codes: str) -> list[set[str]]:
+    """Return the modules that are loaded after each of some codes, beside PyTorch."""
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", EACH, json.dumps(codes)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
     )
-    return set(run.stdout.split())
+    return [set(line.split()) for line in run.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(
-    ("registry", "others"),
-    [
-        ("gptfl_bench.data.task import tasks", ("generators", "prompts", "partitions")),
-        (
-            "gptfl_bench.data.partition import partitions",
-            ("generators", "prompts", "tasks.cifar", "tasks.digits"),
-        ),
-        (
-            "gptfl_bench.synthesis.generator import generators",
-            ("generators._digits.train", "prompts", "tasks.cifar", "partitions"),
-        ),
-        (
-            "gptfl_bench.synthesis.generator import prompt_writers",
-            ("generators", "tasks.cifar", "partitions"),
-        ),
-    ],
-)
-def test_a_registry_loads_its_own_package_alone(registry: str, others: tuple[str, ...]) -> None:
-    name = registry.rpartition(" ")[2]
-    code = f"from {registry}\n{name}.names()"
-    places = tuple(f"gptfl_datasets.{other}." for other in others)
+STRANGERS = {
+    "gptfl_bench.data.task import tasks": ("generators", "prompts", "partitions"),
+    "gptfl_bench.data.partition import partitions": (
+        *("generators", "prompts", "tasks.cifar", "tasks.digits"),
+    ),
+    "gptfl_bench.synthesis.generator import generators": (
+        *("generators._digits.train", "prompts", "tasks.cifar", "partitions"),
+    ),
+    "gptfl_bench.synthesis.generator import prompt_writers": (
+        *("generators", "tasks.cifar", "partitions"),
+    ),
+}
+"""What no registry's names may load."""
 
-    def strangers(code: str) -> set[str]:
-        return {m for m in _loaded(code) if f"{m}.".startswith(places)}
 
-    assert strangers(code) == set()
-    assert strangers(f"{code}\nimport gptfl_datasets.{others[0]}") != set()
+def test_a_registry_loads_its_own_package_alone() -> None:
+    alone = [f"from {registry}\n{registry.split()[-1]}.names()" for registry in STRANGERS]
+    faulty = [
+        f"{code}\nimport gptfl_datasets.{others[0]}"
+        for code, others in zip(alone, STRANGERS.values(), strict=True)
+    ]
+    loaded = _loaded(*alone, *faulty)
+    strangers = [
+        {name for name in found if f"{name}.".startswith(tuple(f"gptfl_datasets.{o}." for o in os))}
+        for found, os in zip(loaded, 2 * [*STRANGERS.values()], strict=True)
+    ]
+    assert strangers[: len(alone)] == [set()] * len(alone)
+    assert all(strangers[len(alone) :])
 
 
 def test_what_reports_need_loads_without_torch() -> None:
     names = [name for name in OURS if name.startswith("gptfl_reports.")]
-    loaded = _loaded(f"import {', '.join(names)}")
+    code = f"import sys, {', '.join(names)}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
     assert loaded.isdisjoint({"torch", "pandas", "matplotlib", "gptfl_bench"})
 
 

@@ -136,7 +136,7 @@ def folders_are_small(sources: Sources) -> list[str]:
 def fronts_say_one_thing(sources: Sources) -> list[str]:
     """The ``__init__`` of a room is one docstring; only a package's own gives out names."""
     rooms = {m for m in sources if "." in m and any(n.startswith(f"{m}.") for n in sources)}
-    return [room for room in rooms if len(ast.parse(sources[room]).body) != 1]
+    return [room for room in rooms if len(house.parsed(sources[room]).body) != 1]
 
 
 def nobody_is_named_by_a_file(sources: Sources) -> list[str]:
@@ -144,7 +144,7 @@ def nobody_is_named_by_a_file(sources: Sources) -> list[str]:
     return [
         f"{module}: {node.name}"
         for module, text in sources.items()
-        for node in ast.walk(ast.parse(text))
+        for node in ast.walk(house.parsed(text))
         if isinstance(node, ast.FunctionDef)
         and "fingerprint" in node.name
         and any(isinstance(part, ast.Name) and part.id == "__file__" for part in ast.walk(node))
@@ -165,7 +165,7 @@ def engine_names_no_method(sources: Sources) -> list[str]:
         if module.startswith("gptfl_bench.")
         and not _within(module, DOORS, "gptfl_bench")
         and module != "gptfl_bench.runs.reproductions"
-        for tree in [ast.parse(text)]
+        for tree in [house.parsed(text)]
         for silent in [{node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}]
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in silent

@@ -2,8 +2,6 @@
 
 import importlib
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -63,11 +61,11 @@ def test_a_run_within_the_callers_own_configuration(tmp_path: Path, tiny_task: T
     assert list(rows["status"]) == ["finished"]
 
 
-def test_a_run_within_hydra_main(tmp_path: Path) -> None:
-    script = tmp_path / "job.py"
-    script.write_text(_MAIN, encoding="utf-8")
-    words = [sys.executable, str(script), f"+out={tmp_path / 'runs'}", f"hydra.run.dir={tmp_path}"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+def test_a_run_within_hydra_main(python: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text(_MAIN, encoding="utf-8")
+    code = "import runpy, sys; sys.argv[0] = 'job.py'; runpy.run_path('job.py', None, '__main__')"
+    words = [f"+out={tmp_path / 'runs'}", f"hydra.run.dir={tmp_path}"]
+    done = python(code, *words, cwd=tmp_path)
     assert done.stdout.splitlines()[-1:] == ["['finished'] 1 job"], done.stderr
 
 
