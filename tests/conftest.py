@@ -56,6 +56,17 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """Let files be written as ever, without the wait that outlasts a loss of power.
+
+    Tests of what is synced, and when, put a function of their own in its place.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_task() -> Task:
     """4x4 images of three classes, 60 to train on and 30 to test on, shared by six authors."""

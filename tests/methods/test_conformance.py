@@ -27,6 +27,7 @@ from gptfl_bench.engine.server import Server
 from gptfl_bench.runs import catalogue
 from gptfl_bench.testing import checks as testing
 from gptfl_bench.training.fit import Plan
+from gptfl_methods.feddf import FedDF
 from gptfl_methods.parts.matching import Matching
 
 RunCell = Callable[..., Any]
@@ -77,8 +78,10 @@ SMALL: dict[str, dict[str, Any]] = {
         "length": 3,
         "matching": Matching(images_per_class=1, outer_steps=4, inner_steps=2),
     },
+    "feddf": {"distillation": replace(FedDF.distillation, steps=8)},
     "fedet": {"client_models": ("linear",), "distillation": Plan(steps=4, lr=0.1)},
     "fedftg": {"width": 4, "iterations": 3},
+    "fedgen": {"generator_steps": 5},
 }
 """Fields of methods whose published sizes take seconds a round or do not fit the tiny task."""
 
