@@ -88,7 +88,7 @@ def _adding(value: float) -> Callable[..., Tensor]:
         {"transform": Add(2.0)},
         {"synthetic_transform": brighter},
     ],
-    ids=str,
+    ids=["class", "argument", "function", "closure", "object", "of synthetic data"],
 )
 def test_other_code_is_another_cell_with_other_start_weights(
     other: Mapping[str, Any], make_spec: Callable[..., CellSpec], tiny_task: Task
