@@ -22,6 +22,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from torch import Tensor, nn
 
 from gptfl_bench.cells import cell as cells
@@ -44,6 +45,9 @@ from gptfl_bench.synthesis.source import SyntheticSettings
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.events import Event
 
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 torch.set_num_threads(1)
 SIZES = (3, 5, 8, 11, 14, 19)
 """Samples of the tiny task's six clients; the first fit into no batch of four."""

@@ -16,7 +16,7 @@ BENCH = (
     "data architectures",
     "training",
     "engine",
-    "secure labels",
+    "secure labels workers",
     "synthesis",
     "quality",
     "cells",

@@ -1,6 +1,7 @@
 """``X-ablated``: each method without what sets it apart, by name and bit for bit."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.engine.method import methods
 from gptfl_bench.runs import experiment
-from gptfl_bench.runs.config import load
+from gptfl_bench.runs.config import Config, load
 from gptfl_reports.records.schema import ABLATED
 
 RunCell = Callable[..., Any]
@@ -23,8 +24,13 @@ SETTINGS = [
 ]
 
 
+@cache
+def _config() -> Config:
+    return load("tiny", "quick", SETTINGS)
+
+
 def named(name: str) -> Any:
-    return load("tiny", "quick", SETTINGS).method(name)
+    return _config().method(name)
 
 
 @pytest.mark.parametrize("name", ["fedprox", "fedopt", "fedgen", "fedftg", "feddf", "dynafed"])

@@ -1,5 +1,6 @@
 """From a cell's world to a server with its federation, and to synthetic data beside real ones."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -16,7 +17,7 @@ from gptfl_bench.data.public import unlabelled
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.channel import Channel
 from gptfl_bench.engine.client_store import ClientStore
-from gptfl_bench.engine.federation import Federation
+from gptfl_bench.engine.federation import Apart, Federation
 from gptfl_bench.engine.method import Need
 from gptfl_bench.engine.server import Server
 from gptfl_bench.quality.judging import Subject
@@ -35,6 +36,7 @@ def build_server(
     log: Callable[[Event], None],
     progress: Progress,
     resumed: bool = False,
+    at_once: int = 1,
 ) -> Server:
     """Return the server of a cell whose clients keep their state under ``folder``.
 
@@ -47,6 +49,7 @@ def build_server(
         progress: Shown to a person.
         resumed: Whether round 0 is over, so that what it brought is neither counted nor logged
             when it is brought again.
+        at_once: Cells that run on this machine at the same time, which share its cores.
     """
     settings = spec.settings
     federation = Federation(
@@ -65,6 +68,7 @@ def build_server(
         sealing=SecureExchange(settings.secure, spec.method.weightings(), spec.seed)
         if settings.secure_aggregation
         else None,
+        apart=_workers(spec, world, at_once),
     )
     source = SyntheticSource(
         settings.synthetic,
@@ -107,6 +111,25 @@ def build_server(
         start=world.networks.start,
         resources={Synthesis: synthesis},
     )
+
+
+def _workers(spec: CellSpec, world: World, at_once: int) -> Apart | None:
+    """Return the processes that clients work in; None where this one is all."""
+    settings = spec.settings
+    asked = settings.workers
+    if asked == "auto":
+        on_cpu = world.device.type == "cpu"
+        asked = (os.cpu_count() or 1) // (settings.threads * at_once) if on_cpu else 1
+    count = min(int(asked), settings.cohort_of(len(world.partition.clients)))
+    if count < 2:
+        return None
+    if world.device.type != "cpu":
+        spec.access.announce(f"clients work one after another on {world.device}; workers=1 is all.")
+        return None
+    # Most cells need no other process.
+    from gptfl_bench.workers.pool import Workers
+
+    return Workers(count, settings.threads, spec.access.announce)
 
 
 def build_subject(spec: CellSpec, world: World, made: SyntheticSet) -> Subject:

@@ -17,7 +17,14 @@ from gptfl_bench.cells.rounds import Rounds
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import World, build_world
 from gptfl_bench.core.cache import Artifacts
-from gptfl_bench.core.errors import Diverged, NothingLearnt, Refusal, StorageError, UsageError
+from gptfl_bench.core.errors import (
+    Diverged,
+    NothingLearnt,
+    Refusal,
+    StorageError,
+    UsageError,
+    WorkerKilled,
+)
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_bench.quality.describe import refuse_unmeasurable
 from gptfl_reports.records.cells import EVENTS, RECORD, Cell, read_cell, write_record
@@ -39,12 +46,14 @@ class Context:
         artifacts: Shared results.
         command: The command line, for the record.
         force: Whether cells that have ended are run again: all, none, or those of these ids.
+        at_once: Cells that run on this machine at the same time.
     """
 
     out: Path
     artifacts: Artifacts
     command: str = ""
     force: bool | frozenset[str] = False
+    at_once: int = 1
 
     def forces(self, run_id: str) -> bool:
         """Return whether a cell is run again even if it has ended or is damaged."""
@@ -60,6 +69,7 @@ def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None)
     Raises:
         StorageError: If its folder or the cache can't be written to; what is there stays.
         UsageError: If data or settings don't fit; nothing is left behind.
+        WorkerKilled: If a process that clients work in is gone; the same command goes on.
     """
     torch.set_num_threads(spec.settings.threads)
     folder = context.out / spec.run_id
@@ -152,11 +162,18 @@ def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress:
     log = EventLog(folder / EVENTS, keep=checkpoint.events if checkpoint else 0)
     try:
         server = build_server(
-            spec, world, folder, context.artifacts, log.append, progress, checkpoint is not None
+            spec,
+            world,
+            folder,
+            context.artifacts,
+            log.append,
+            progress,
+            checkpoint is not None,
+            context.at_once,
         )
         Rounds(spec, world, server, log, folder, progress).run(checkpoint)
         log.append(CellEnded("finished"))
-    except StorageError:
+    except (StorageError, WorkerKilled):
         raise
     except (Refusal, UsageError) as reason:
         log.append(CellEnded("refused", str(reason)))

@@ -108,9 +108,10 @@ def commit() -> str:
         return ""
 
 
-def machine(device: torch.device) -> str:
+def machine(device: torch.device, workers: int | str = 1) -> str:
     """Return processor, memory policy and device in words, without naming the host."""
     words = f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} thread(s)"
+    words = words if workers == 1 else f"{words}, workers={workers}"
     words = f"{words}, {keep_freed_memory()}"
     return f"{words}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else words
 

@@ -33,6 +33,8 @@ def describe(spec: CellSpec, world: World, command: str, partition_name: str) ->
     parameters, buffers = world.networks.task_size
     source, sha256 = provenance.method_source(spec.method)
     wanted = asdict(settings)
+    # They have no part in the result.
+    del wanted["workers"]
     del wanted["generators"], wanted["prompts"]
     # A record without a regime is of the short one, as older ones are.
     if settings.regime == "short":
@@ -91,6 +93,6 @@ def describe(spec: CellSpec, world: World, command: str, partition_name: str) ->
         versions=provenance.versions(),
         commit=provenance.commit(),
         device=str(world.device),
-        machine=provenance.machine(world.device),
+        machine=provenance.machine(world.device, settings.workers),
         command=command,
     )

@@ -11,7 +11,7 @@ from gptfl_bench.cells.preparation import prepare
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import World
 from gptfl_bench.core import groups as g
-from gptfl_bench.core.errors import Diverged, NothingLearnt, RoundAbandoned
+from gptfl_bench.core.errors import Diverged, NothingLearnt, RoundAbandoned, WorkerKilled
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Progress
 from gptfl_bench.core.randomness import isolated_torch_rng
@@ -58,6 +58,7 @@ class Rounds:
             Refusal: If the method can't run on the task.
             Diverged: If a loss or a weight is not finite.
             NothingLearnt: If every round was abandoned.
+            WorkerKilled: If a process that clients work in is gone.
         """
         if checkpoint is None:
             state, done = self.prepare(), 0
@@ -67,7 +68,7 @@ class Rounds:
             self.keeper.written = checkpoint.clients
         try:
             state = self.train(state, done)
-        except (Diverged, KeyboardInterrupt):
+        except (Diverged, WorkerKilled, KeyboardInterrupt):
             self.keeper.write()
             raise
         self._check_learnt()

@@ -92,6 +92,8 @@ class Settings:
         start: ``warm`` wraps every method in GPT-FL, ``cold`` unwraps it; ``default`` leaves both.
         device: ``auto`` takes a GPU if there is one.
         threads: Intra-op threads; one is fastest for small networks.
+        workers: Processes that the clients of a cohort work in, on the CPU; ``auto`` takes the
+            cores that are left when fewer cells than cores are.
         quick: Whether results are stamped as not for comparison.
         search: Which search made the rates.
     """
@@ -120,6 +122,7 @@ class Settings:
     start: Literal["default", "cold", "warm"] = "default"
     device: str = "auto"
     threads: int = 1
+    workers: int | Literal["auto"] = 1
     quick: bool = False
     search: str = ""
 
@@ -135,8 +138,9 @@ class Settings:
             ("rounds", 0),
             ("num_clients", clients),
             ("threads", 1),
+            ("workers", 1),
         ):
-            if getattr(self, name) < least:
+            if getattr(self, name) != "auto" and getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be {least} or more")
         if isinstance(self.cohort_size, float):
             if not 0 < self.cohort_size <= 1:

@@ -193,11 +193,12 @@ class CellSpec:
     def identity(self) -> dict[str, object]:
         """Return everything that determines the result.
 
-        Threads and device are left out: they change speed, and rounding at most.
+        Threads, workers and device are left out: they change speed, and rounding at most.
         """
         settings = asdict(self.settings)
         left_out = (
             "threads",
+            "workers",
             "device",
             "search",
             "plan",

@@ -13,6 +13,10 @@ class Diverged(Exception):  # noqa: N818 - an outcome that stays in the tables a
     """A loss or a weight became infinite or not a number."""
 
 
+class WorkerKilled(Exception):  # noqa: N818 - the end of a process, not a fault of this one
+    """A process that clients work in is gone; the same command goes on with the cell."""
+
+
 class NothingLearnt(Exception):  # noqa: N818 - an outcome that stays in the tables as "failed"
     """Every round of a cell was abandoned, so its values are those of the start."""
 

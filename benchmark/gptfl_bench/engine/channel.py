@@ -9,7 +9,7 @@ The round, the client's id and its number of samples travel in a message's envel
 bytes count the payload's tensors, ``wire_bytes`` the whole encoded message.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gptfl_bench.core import groups as g
@@ -83,6 +83,16 @@ class Channel:
             group: {name: tensor.to(payload[group][name].device) for name, tensor in tree.items()}
             for group, tree in g.decode(data).items()
         }
+
+    def take(self, counted: Iterable[TrafficCounted]) -> None:
+        """Add what another channel counted of this round."""
+        for event in counted:
+            address = (event.round, event.direction, event.group)
+            count = self._ledger.setdefault(address, _Count())
+            count.messages += event.messages
+            count.scalars += event.scalars
+            count.nbytes += event.nbytes
+            count.wire_bytes += event.wire_bytes
 
     def settle(self) -> list[TrafficCounted]:
         """Return what was counted since the last call, in order of round, direction and group."""

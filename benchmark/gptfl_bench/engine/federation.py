@@ -26,6 +26,12 @@ Visited = tuple[Groups, int, Sequence[FitResult]]
 Visit = Callable[[int], Visited]
 """Lets a client work, by id."""
 
+Downlink = Callable[[int], Groups]
+"""Gives what is sent to a client, by id."""
+
+Work = Callable[[Groups, Client], Groups]
+"""What a client does: received payload and client in, reply out."""
+
 Send = Callable[[Groups, Direction], Groups]
 """Carries a message, and returns what arrives."""
 
@@ -59,6 +65,26 @@ class Sealing(Protocol):
         ...
 
 
+class Apart(Protocol):
+    """Lets clients of a round work in other processes, with the numbers of one after another."""
+
+    def begin(
+        self,
+        federation: "Federation",
+        number: int,
+        clients: Sequence[int],
+        downlink: Downlink,
+        work: Work,
+        once: Callable[[], Groups],
+    ) -> Visit:
+        """Return what visits each of the clients, for the rest as :meth:`Federation.serve`.
+
+        Raises:
+            WorkerKilled: If a process is gone.
+        """
+        ...
+
+
 @dataclass
 class Federation:
     """All clients of a cell; :meth:`exchange` is the only place that visits them.
@@ -69,6 +95,7 @@ class Federation:
         keep_replies: Whether cohorts hold single replies, which costs memory by cohort size.
         on_client: Called after each visit with the number of visits done and due.
         sealing: Secure aggregation; None where it is off.
+        apart: Other processes that clients work in from round 1 on; None for this one alone.
     """
 
     clients: Sequence[Samples]
@@ -81,6 +108,7 @@ class Federation:
     keep_replies: bool = False
     on_client: Callable[[int, int], None] = lambda done, due: None
     sealing: Sealing | None = None
+    apart: Apart | None = None
     _handed: Groups = field(default_factory=dict)
     _held: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
@@ -95,8 +123,8 @@ class Federation:
         self,
         number: int,
         clients: Sequence[int],
-        downlink: Callable[[int], Groups],
-        work: Callable[[Groups, Client], Groups],
+        downlink: Downlink,
+        work: Work,
         once: Callable[[], Groups] = dict,
         modulus: int | None = None,
     ) -> Cohort:
@@ -115,10 +143,15 @@ class Federation:
             RoundAbandoned: If too few clients stay for secure aggregation; all is as before.
         """
         done = 0
+        round = (number, sorted(clients), downlink, work, once)
+        apart = self.apart.begin(self, *round) if self.apart and number else None
 
         def visit(client_id: int) -> Visited:
             nonlocal done
-            visited = self._serve(client_id, number, downlink, work, once)
+            if apart:
+                visited = apart(client_id)
+            else:
+                visited = self.serve(client_id, number, downlink, work, once)
             done += 1
             self.on_client(done, len(clients))
             return visited
@@ -146,12 +179,12 @@ class Federation:
             arrived, known = self.channel.lend(travels, "up", number), g.lent(known)
         return constants.whole(arrived, known, reply), examples, fits
 
-    def _serve(
+    def serve(
         self,
         client_id: int,
         number: int,
-        downlink: Callable[[int], Groups],
-        work: Callable[[Groups, Client], Groups],
+        downlink: Downlink,
+        work: Work,
         once: Callable[[], Groups],
     ) -> Visited:
         """Return a client's reply, its number of samples and its training runs."""

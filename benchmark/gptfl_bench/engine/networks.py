@@ -106,6 +106,10 @@ class Networks:
                 ) from error
         return self._variants[architecture]
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return what another process is handed: not the mould, which knows tensors by identity."""
+        return {**self.__dict__, "_mould": None, "_tensors": {}, "_variants": {}}
+
     @property
     def has_features(self) -> bool:
         """Whether networks split into an encoder to features (b, F) and a linear head."""

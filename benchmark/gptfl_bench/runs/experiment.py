@@ -82,9 +82,15 @@ def plan(
     if network is not None:
         settings = replace(settings, model_args=_own_arguments(network, settings, overrides))
     partitions.get(settings.partition.recipe)
-    if settings.threads > (cores := os.cpu_count() or 1):
+    cores, workers = os.cpu_count() or 1, settings.workers
+    if settings.threads > cores:
         raise UsageError(
             f"threads={settings.threads} must be at most {cores}, the cores of this machine."
+        )
+    if workers != "auto" and workers * settings.threads > cores:
+        raise UsageError(
+            f"workers={workers} must be at most {cores // settings.threads}, for this machine has "
+            f"{cores} cores and threads={settings.threads}; workers=auto takes what is free."
         )
     synthetic = settings.synthetic
     make(generators, synthetic.generator, settings.generators.get(synthetic.generator, {}))

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pickle import PicklingError
 from typing import Literal
 
@@ -15,7 +16,7 @@ from gptfl_bench.cells import provenance
 from gptfl_bench.cells.cell import Context, interrupted, run_cell
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import check_worlds
-from gptfl_bench.core.errors import StorageError, UsageError
+from gptfl_bench.core.errors import StorageError, UsageError, WorkerKilled
 from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_bench.data.access import check_writable
@@ -65,7 +66,8 @@ def _serial(cells: Sequence[CellSpec], context: Context, progress: Progress) -> 
 
 
 def _joblib(cells: Sequence[CellSpec], context: Context, progress: Progress) -> Ended:
-    most = max((os.cpu_count() or 1) // max(c.settings.threads for c in cells), 1)
+    most = max((os.cpu_count() or 1) // max(map(_cores, cells)), 1)
+    context = replace(context, at_once=min(most, len(cells)))
     progress.cell(1, len(cells), f"{len(cells)} cells in {most} processes")
     left, processes = list(cells), most
     while left:
@@ -90,6 +92,12 @@ def _joblib(cells: Sequence[CellSpec], context: Context, progress: Progress) -> 
             return
         else:
             return
+
+
+def _cores(spec: CellSpec) -> int:
+    """Return how many cores a cell is to have; it is content with one worker if it may choose."""
+    workers = spec.settings.workers
+    return spec.settings.threads * (1 if workers == "auto" else workers)
 
 
 def _pool(cells: Sequence[CellSpec], context: Context, processes: int) -> Iterator[Cell]:
@@ -131,7 +139,7 @@ def _work(spec: CellSpec, context: Context, progress: Progress | None = None) ->
     keep_freed_memory()
     try:
         return run_cell(spec, context, progress)
-    except StorageError as error:
+    except (StorageError, WorkerKilled) as error:
         return interrupted(spec, context, str(error))
     except UsageError:
         raise
