@@ -134,7 +134,7 @@ class Locked(nn.Linear):
 
     def __init__(self) -> None:
         super().__init__(16, 3)
-        self.lines = (line for line in ())
+        self.lines = (line for line in ("a",))
 
     def __deepcopy__(self, memo: object) -> "Locked":
         return Locked()
