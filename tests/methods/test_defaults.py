@@ -24,9 +24,9 @@ METHODS = [name for name in methods.names() if methods.get(name).__module__.star
 def load() -> Iterator[Callable[..., config.Config]]:
     """What loads a preset, each once: the page of all of them is made twice."""
     original = config.load
-    once = cache(lambda dataset, preset: original(dataset, preset, []))
+    once = cache(original)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "load", lambda dataset, preset, overrides: once(dataset, preset))
+        patch.setattr(config, "load", lambda *given: once(*given[:2], tuple(given[2])))
         yield original
 
 
