@@ -53,8 +53,8 @@ class Checkpoint:
         about = asdict(self)
         del about["state"]
         note = torch.tensor(list(json.dumps(about).encode()), dtype=torch.uint8)
-        data = g.encode({**self.state, "checkpoint": {"about": note}})
-        write_atomically(path, data, synced=True)
+        whole = {**self.state, "checkpoint": {"about": note}}
+        write_atomically(path, g.pieces(whole), synced=True)
 
     def lacks(self, folder: Path) -> str:
         """Return which of the files it counts on is not as it was; empty if all are.

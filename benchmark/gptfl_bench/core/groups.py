@@ -8,6 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -103,7 +104,7 @@ def is_finite(tree: Tree) -> bool:
 
 def model_groups(model: nn.Module) -> Groups:
     """Return copies of a network's trainable tensors (``model``) and its ``buffers``."""
-    return {"model": combine(torch.clone, trainable(model)), "buffers": buffers(model)}
+    return {"model": combine(copy, trainable(model)), "buffers": buffers(model)}
 
 
 def stored(model: nn.Module) -> Groups:
@@ -118,7 +119,7 @@ def trainable(model: nn.Module) -> Tree:
 
 def buffers(model: nn.Module) -> Tree:
     """Return copies of a network's buffers."""
-    return {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    return {name: copy(buffer) for name, buffer in model.named_buffers()}
 
 
 def to(groups: Mapping[str, Tree], device: torch.device) -> Groups:
@@ -225,10 +226,19 @@ def encode(groups: Mapping[str, Tree]) -> bytes:
         ValueError: If a group's name is empty or holds a slash, which separates it from the
             tensor's name.
     """
+    return b"".join(pieces(groups))
+
+
+def pieces(groups: Mapping[str, Tree]) -> list[bytes | memoryview]:
+    """Return what :func:`encode` puts together: the head, and where each tensor's bytes lie.
+
+    Raises:
+        ValueError: As :func:`encode`.
+    """
     # Written here and read by the library: its own writer takes twenty times as long, which every
     # client's kept state would pay.
     form = layout(groups)
-    return b"".join([form.head, *(_raw(groups[group][name]) for group, name in form.order)])
+    return [form.head, *(_raw(groups[group][name]) for group, name in form.order)]
 
 
 def _raw(tensor: Tensor) -> memoryview:
@@ -238,11 +248,43 @@ def _raw(tensor: Tensor) -> memoryview:
 
 
 def copied(groups: Mapping[str, Tree]) -> Groups:
-    """Return what :func:`decode` makes of encoded groups, by one copy of each tensor.
+    """Return what :func:`decode` makes of encoded groups, by at most one copy of each tensor.
 
     Tensors stay on their device.
     """
-    return _arriving(groups, lambda tensor: tensor.clone(memory_format=torch.contiguous_format))
+    return _arriving(groups, lambda tensor: copy(tensor, in_order=True))
+
+
+def copy(tensor: Tensor, *, in_order: bool = False) -> Tensor:
+    """Return a copy of a tensor without a gradient; a large one takes memory when it is written.
+
+    A model that nobody writes is never copied. What reads and writes through PyTorch or NumPy finds
+    two tensors; code that writes to an address it asked for before the copy would change both.
+
+    Args:
+        tensor: The tensor.
+        in_order: Whether its scalars are to lie one after the other, as in a new tensor.
+    """
+    tensor = tensor.detach()
+    # CUDA's kernels for many tensors at once write to memory that was promised to another.
+    if tensor.nbytes >= _LARGE and tensor.is_cpu and _is_whole(tensor):
+        if in_order and 1 in tensor.shape:
+            # The stride along a single entry is whatever it was spread out from.
+            tensor = tensor.view(-1).view(tensor.shape)
+        with suppress(RuntimeError):  # Memory that is not PyTorch's own, such as NumPy's.
+            return torch._lazy_clone(tensor)
+    return tensor.clone(
+        memory_format=torch.contiguous_format if in_order else torch.preserve_format
+    )
+
+
+_LARGE = 2**16
+"""Bytes from which a copy costs more than to promise one."""
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Return whether a tensor is all that lies in its memory, for a part would keep the rest."""
+    return tensor.is_contiguous() and tensor.nbytes == tensor.untyped_storage().nbytes()
 
 
 def lent(groups: Mapping[str, Tree]) -> Groups:

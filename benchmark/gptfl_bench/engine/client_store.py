@@ -145,7 +145,7 @@ class ClientStore:
         self._swept = True
 
     def _to_disk(self, address: tuple[int, int], state: Groups) -> None:
-        write_atomically(self._path(*address), g.encode(state))
+        write_atomically(self._path(*address), g.pieces(state))
         self._files.add(address)
         self._unsynced.add(address)
 

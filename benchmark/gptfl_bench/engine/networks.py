@@ -141,7 +141,7 @@ class Networks:
             ):
                 raise ValueError(f"the group {group!r} does not fit the network: {sorted(given)}")
             for name, tensor in own.items():
-                copied = given[name].detach().to(self.device, copy=True)
+                copied = g.copy(given[name].to(self.device))
                 replaced[id(tensor)] = (
                     nn.Parameter(copied, tensor.requires_grad) if group == "model" else copied
                 )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptfl_bench.data.samples import Samples
+from gptfl_bench.training.descent import AdamW, Descent, Sgd
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 Hook = Callable[[nn.Module], None]
@@ -140,7 +141,7 @@ def fit(
     examples = len(data)
     total = plan.total_steps(examples) if examples else 0
     optimizer = _optimizer(model, plan)
-    model.train()
+    _set_to_train(model)
     step, drawn, lr_sum, mean_loss, epoch = 0, 0, 0.0, math.nan, 0
     while step < total:
         # Once a pass, for a GPU waits whenever something is brought to it.
@@ -151,8 +152,6 @@ def fit(
         for rows in torch.split(order, plan.batch_size)[: total - step]:
             x, y = data.stored(rows, rng)
             lr = plan.lr_at(step, examples, round)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
             optimizer.zero_grad()
             value = loss(model, x, y)
             value.backward()  # type: ignore[no-untyped-call]
@@ -160,7 +159,7 @@ def fit(
                 after_backward(model)
             if plan.clip_norm is not None:
                 nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
-            optimizer.step()
+            optimizer.step(lr)
             losses.append(value.detach())
             sizes.append(len(y))
             lr_sum += lr
@@ -177,9 +176,15 @@ def fit(
     return FitResult(step, drawn, mean_loss, lr_sum)
 
 
-def _optimizer(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, plan: Plan) -> Descent:
     if plan.optimizer == "adamw":
-        return torch.optim.AdamW(model.parameters(), plan.lr, weight_decay=plan.weight_decay)
-    return torch.optim.SGD(
-        model.parameters(), plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay
-    )
+        return AdamW(model.parameters(), plan.weight_decay)
+    return Sgd(model.parameters(), plan.momentum, plan.weight_decay)
+
+
+def _set_to_train(model: nn.Module) -> None:
+    """Do what ``model.train()`` does, which sets every layer even where nothing is to change."""
+    if not all(
+        module.training and type(module).train is nn.Module.train for module in model.modules()
+    ):
+        model.train()

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,12 +39,14 @@ def storing(place: Path, remedy: str = ROOM) -> Iterator[None]:
         raise StorageError(cant_write(error, place, remedy)) from error
 
 
-def write_atomically(path: Path, data: bytes, *, synced: bool = False) -> None:
+def write_atomically(
+    path: Path, data: bytes | Iterable[bytes | memoryview], *, synced: bool = False
+) -> None:
     """Write a file whole or not at all; its folder is made if missing.
 
     Args:
         path: The file.
-        data: Its content.
+        data: Its content, whole or piece by piece.
         synced: Whether it must be on the disk, too, before this returns: a loss of power may
             otherwise leave a later file without it.
 
@@ -55,7 +57,11 @@ def write_atomically(path: Path, data: bytes, *, synced: bool = False) -> None:
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_bytes(data)
+            if isinstance(data, bytes):
+                part.write_bytes(data)
+            else:
+                with part.open("wb") as file:
+                    file.writelines(data)
             if synced:
                 sync_file(part)
         except OSError:
