@@ -6,7 +6,7 @@ two leaves the older, whole set in force.
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors
@@ -50,8 +50,7 @@ class Checkpoint:
         What it counts on must be there already: see :meth:`EventLog.sync` and
         :meth:`ClientStore.sync`.
         """
-        about = asdict(self)
-        del about["state"]
+        about = {"round": self.round, "events": self.events, "clients": self.clients}
         note = torch.tensor(list(json.dumps(about).encode()), dtype=torch.uint8)
         whole = {**self.state, "checkpoint": {"about": note}}
         write_atomically(path, g.pieces(whole), synced=True)

@@ -57,11 +57,11 @@ def write_atomically(
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if isinstance(data, bytes):
-                part.write_bytes(data)
-            else:
-                with part.open("wb") as file:
-                    file.writelines(data)
+            first, *rest = [data] if isinstance(data, bytes) else data
+            part.write_bytes(first)
+            if rest:
+                with part.open("ab") as file:
+                    file.writelines(rest)
             if synced:
                 sync_file(part)
         except OSError:
