@@ -58,12 +58,12 @@ class _Part:
         self._held: list[tuple[str, list[tuple[str, int]]]] = []
         self._others: dict[str, object] = {}
         for name, value in vars(module).items():
-            if name in ("_modules", "_parameters", "_buffers"):
+            if isinstance(value, dict | set) and not value:
+                self._empty.append((name, type(value)))
+            elif name in ("_modules", "_parameters", "_buffers"):
                 self._held.append((name, [(key, id(held)) for key, held in value.items()]))
             elif _is_fixed(value):
                 self._fixed[name] = value
-            elif isinstance(value, dict | set) and not value:
-                self._empty.append((name, type(value)))
             else:
                 self._others[name] = value
         self._fixed["training"] = True

@@ -8,7 +8,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -265,14 +264,17 @@ def copy(tensor: Tensor, *, in_order: bool = False) -> Tensor:
         tensor: The tensor.
         in_order: Whether its scalars are to lie one after the other, as in a new tensor.
     """
-    tensor = tensor.detach()
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     # CUDA's kernels for many tensors at once write to memory that was promised to another.
     if tensor.nbytes >= _LARGE and tensor.is_cpu and _is_whole(tensor):
         if in_order and 1 in tensor.shape:
             # The stride along a single entry is whatever it was spread out from.
             tensor = tensor.view(-1).view(tensor.shape)
-        with suppress(RuntimeError):  # Memory that is not PyTorch's own, such as NumPy's.
+        try:
             return torch._lazy_clone(tensor)
+        except RuntimeError:  # The memory is not PyTorch's own, but NumPy's, say.
+            pass
     return tensor.clone(
         memory_format=torch.contiguous_format if in_order else torch.preserve_format
     )
@@ -289,13 +291,13 @@ def _is_whole(tensor: Tensor) -> bool:
 
 def lent(groups: Mapping[str, Tree]) -> Groups:
     """Return the same as :func:`copied` in the sender's memory, to be read and not to be kept."""
-    return _arriving(groups, torch.Tensor.contiguous)
+    return _arriving(groups, lambda tensor: tensor.detach().contiguous())
 
 
 def _arriving(groups: Mapping[str, Tree], function: Callable[[Tensor], Tensor]) -> Groups:
     arrived: Groups = {}
     for group, name in layout(groups).arrival:
-        arrived.setdefault(group, {})[name] = function(groups[group][name].detach())
+        arrived.setdefault(group, {})[name] = function(groups[group][name])
     return arrived
 
 

@@ -141,7 +141,8 @@ class Networks:
             ):
                 raise ValueError(f"the group {group!r} does not fit the network: {sorted(given)}")
             for name, tensor in own.items():
-                copied = g.copy(given[name].to(self.device))
+                there = given[name]
+                copied = g.copy(there if there.device == self.device else there.to(self.device))
                 replaced[id(tensor)] = (
                     nn.Parameter(copied, tensor.requires_grad) if group == "model" else copied
                 )
