@@ -82,16 +82,30 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.parametrize("wanted", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_again_and_again_a_run_ends_as_if_undisturbed(
-    undisturbed: Path, start: Start, tmp_path: Path
+    undisturbed: Path, start: Start, tmp_path: Path, wanted: int
 ) -> None:
-    out, rng = tmp_path / "runs", random.Random(4)
-    whole = _logged(undisturbed)
+    kills, rng = 0, random.Random(4)
+    while kills < wanted:
+        out = tmp_path / f"killed-{kills}" / "runs"
+        kills += _kill_again_and_again(out, start, rng, _logged(undisturbed))
+        assert _end(start(_words(out))) == 0
+        assert _rows(out) == _rows(undisturbed)
+        assert list(_events(out)) == list(_events(undisturbed))
+        ours, theirs = _tensors(out), _tensors(undisturbed)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def _kill_again_and_again(out: Path, start: Start, rng: random.Random, whole: int) -> int:
+    """Begin a run whose whole log has a length, kill it, go on and so forth; return the kills."""
     early = sorted(rng.uniform(0.02, 0.6) * whole for _ in range(3))
+    late = rng.uniform(0.75, 0.85) * whole
     moments: list[Callable[[], bool]] = [
         *(lambda mark=mark: _logged(out) >= mark for mark in early),
         lambda: any(out.with_suffix(".cache").glob("synthetic/*/metadata.jsonl")),
-        lambda: _logged(out) >= rng.uniform(0.75, 0.85) * whole,
+        lambda: _logged(out) >= late,
     ]
     kills = 0
     for moment in moments:
@@ -103,13 +117,7 @@ def test_killed_again_and_again_a_run_ends_as_if_undisturbed(
             kills += 1
         _end(process)
     assert kills >= 4
-
-    assert _end(start(_words(out))) == 0
-    assert _rows(out) == _rows(undisturbed)
-    assert list(_events(out)) == list(_events(undisturbed))
-    ours, theirs = _tensors(out), _tensors(undisturbed)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    return kills
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,5 +1,7 @@
 """Counting is encoding without the bytes: the same counts, the same tensors, the same results."""
 
+from unittest import mock
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -47,9 +49,11 @@ PAYLOADS = st.dictionaries(
 def test_any_payload_is_counted_and_arrives_as_if_it_were_encoded(payload: Groups) -> None:
     """All types, shapes and layouts in memory, names of any letters, in the codec's order."""
     found = []
-    for strict in (True, False):
+    # Small tensors are copied at once, large ones when they are written.
+    for strict, large in ((True, g._LARGE), (False, g._LARGE), (False, 0)):
         channel = Channel(strict)
-        arrived = [channel.send(payload, "down", 3), channel.lend(payload, "up", 3)]
+        with mock.patch.object(g, "_LARGE", large):
+            arrived = [channel.send(payload, "down", 3), channel.lend(payload, "up", 3)]
         forms = [
             [
                 (group, name, tensor.dtype, tensor.shape, tensor.requires_grad)
@@ -66,14 +70,15 @@ def test_any_payload_is_counted_and_arrives_as_if_it_were_encoded(payload: Group
             for groups in arrived
         ]
         found.append((forms, strides, raw, channel.settle()))
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
     assert g.layout(payload).size == len(g.encode(payload))
 
 
 @settings(max_examples=50, deadline=None)
-@given(payload=PAYLOADS)
-def test_what_is_sent_shares_no_memory(payload: Groups) -> None:
-    arrived = Channel().send(payload, "down", 1)
+@given(payload=PAYLOADS, large=st.sampled_from([0, g._LARGE]))
+def test_what_is_sent_shares_no_memory(payload: Groups, large: int) -> None:
+    with mock.patch.object(g, "_LARGE", large):
+        arrived = Channel().send(payload, "down", 1)
     sent, received = (
         [
             tensor.untyped_storage().data_ptr()
