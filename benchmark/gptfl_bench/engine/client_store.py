@@ -41,6 +41,9 @@ class ClientStore:
     _used: int = 0
     _swept: bool = False
     _unsynced: set[tuple[int, int]] = field(default_factory=set)
+    _replaced: set[tuple[int, int]] = field(default_factory=set)
+    _counted: dict[int, int] | None = None
+    _total: int = 0
 
     def _path(self, client: int, version: int) -> Path:
         return self.folder / f"client-{client}-round-{version}.safetensors"
@@ -67,7 +70,14 @@ class ClientStore:
 
     def write(self, client: int, state: Groups, round: int) -> None:
         """Keep a client's state; the version before it stays until :meth:`prune`."""
+        self._count()
         address, size = (client, round), g.layout(state).size
+        if client in self.versions:
+            before = (client, self.versions[client])
+            self._total -= self._sizes[before]
+            self._replaced.add(before)
+        self._replaced.discard(address)
+        self._total += size
         if self._held.pop(address, None) is not None:
             self._used -= self._sizes[address]
         self._sizes[address] = size
@@ -109,11 +119,12 @@ class ClientStore:
         Args:
             saved: What the last checkpoint refers to.
         """
-        if not self._swept:
-            self._sweep()
-        for address in self._sizes.keys() - self.versions.items() - saved.items():
-            self._drop(address)
-            del self._sizes[address]
+        self._count()
+        for client, version in list(self._replaced):
+            if saved.get(client) != version:
+                self._drop((client, version))
+                del self._sizes[client, version]
+                self._replaced.discard((client, version))
 
     @property
     def nbytes(self) -> int:
@@ -122,6 +133,13 @@ class ClientStore:
         Raises:
             UsageError: If a file is not there.
         """
+        self._count()
+        return self._total
+
+    def _count(self) -> None:
+        """Look at all states, unless each change since the last look came through this store."""
+        if self._counted is self.versions:
+            return
         if not self._swept:
             self._sweep()
         for address in self.versions.items() - self._sizes.keys():
@@ -129,7 +147,9 @@ class ClientStore:
                 f"the client state {self._path(*address)} is missing; run the cell again with "
                 f"--force {self.folder.parents[1].name}."
             )
-        return sum(map(self._sizes.__getitem__, self.versions.items()))
+        self._total = sum(map(self._sizes.__getitem__, self.versions.items()))
+        self._replaced = self._sizes.keys() - self.versions.items()
+        self._counted = self.versions
 
     def _sweep(self) -> None:
         """Take in what an earlier process left, some of which no checkpoint may know."""
