@@ -286,7 +286,9 @@ _LARGE = 2**16
 
 def _is_whole(tensor: Tensor) -> bool:
     """Return whether a tensor is all that lies in its memory, for a part would keep the rest."""
-    return tensor.is_contiguous() and tensor.nbytes == tensor.untyped_storage().nbytes()
+    whole = tensor.nbytes == tensor.untyped_storage().nbytes()
+    # One number or none has strides of any kind.
+    return whole and tensor.is_contiguous() and tensor.numel() > 1
 
 
 def lent(groups: Mapping[str, Tree]) -> Groups:

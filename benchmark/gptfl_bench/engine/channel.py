@@ -2,8 +2,9 @@
 
 What was not sent does not arrive, and what arrives shares no memory with the sender: it is a copy
 of the very tensors that the payload names, in the order in which the codec yields them; a large
-one takes memory when either side writes it (:func:`gptfl_bench.core.groups.copy`). Bytes follow from names, shapes and types by the codec's own arithmetic. A strict channel encodes and
-decodes every message in truth and must come to the same; tests run on it.
+one takes memory when either side writes it (:func:`gptfl_bench.core.groups.copy`). Bytes follow
+from names, shapes and types by the codec's own arithmetic. A strict channel encodes and decodes
+every message in truth and must come to the same; tests run on it.
 
 The round, the client's id and its number of samples travel in a message's envelope; scalars and
 bytes count the payload's tensors, ``wire_bytes`` the whole encoded message.
