@@ -17,7 +17,7 @@ from gptfl_bench.engine.networks import Networks
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training import evaluate as evaluation
 from gptfl_bench.training import fit
-from gptfl_bench.training.descent import AdamW
+from gptfl_bench.training.descent import AdamW, Sgd
 from gptfl_bench.training.fit import Plan, cross_entropy
 from gptfl_methods.fedavg import FedAvg
 
@@ -182,7 +182,7 @@ def test_client_optimizers_are_new_at_each_visit(
         optimizer = make(model, plan)
         if kept and isinstance(optimizer, AdamW):
             optimizer._adamw.load_state_dict(copy.deepcopy(kept[-1]._adamw.state_dict()))
-        elif kept:
+        elif kept and isinstance(optimizer, Sgd):
             optimizer._velocities = copy.deepcopy(kept[-1]._velocities)
         kept.append(optimizer)
         return optimizer

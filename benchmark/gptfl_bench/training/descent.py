@@ -45,14 +45,17 @@ class Sgd:
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """Take a step of size ``lr``; parameters without a gradient stay."""
-        moved = [n for n, parameter in enumerate(self._parameters) if parameter.grad is not None]
-        gradients = [self._parameters[n].grad for n in moved]
-        velocities = [self._velocities[n] for n in moved]
+        gradients = {
+            n: parameter.grad
+            for n, parameter in enumerate(self._parameters)
+            if parameter.grad is not None
+        }
+        velocities = [self._velocities[n] for n in gradients]
         sgd(
-            [self._parameters[n] for n in moved],
-            gradients,
+            [self._parameters[n] for n in gradients],
+            list(gradients.values()),
             velocities,
-            has_sparse_grad=any(gradient.is_sparse for gradient in gradients),
+            has_sparse_grad=any(gradient.is_sparse for gradient in gradients.values()),
             weight_decay=self._weight_decay,
             momentum=self._momentum,
             lr=lr,
@@ -60,7 +63,7 @@ class Sgd:
             nesterov=False,
             maximize=False,
         )
-        for n, velocity in zip(moved, velocities, strict=True):
+        for n, velocity in zip(gradients, velocities, strict=True):
             self._velocities[n] = velocity
 
 
