@@ -32,6 +32,8 @@ def refuse_unmet(spec: CellSpec, world: World) -> None:
             f"{spec.name} needs {Need.REPLIES}, which secure aggregation hides from the server; "
             "set secure_aggregation=false."
         )
+    if spec.uses_synthetic and spec.no_generator:
+        raise Refusal(spec.no_generator)
     _refuse_own_data(spec, world.task)
     shape = world.task.input_shape
     if Need.IMAGE_SHAPE in needs and len(shape) != 3:

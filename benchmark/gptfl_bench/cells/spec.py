@@ -14,6 +14,7 @@ from gptfl_bench.cells.provenance import program_bases
 from gptfl_bench.cells.settings import Settings
 from gptfl_bench.core.cache import digest
 from gptfl_bench.core.code.identity import Description, describe, of_program
+from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.registry import Registry
 from gptfl_bench.data import loaders
 from gptfl_bench.data.access import Access
@@ -24,10 +25,12 @@ from gptfl_bench.engine.handed import Handed, name_of
 from gptfl_bench.engine.method import Method, Need
 from gptfl_bench.synthesis.generator import (
     Generator,
+    Placed,
     Plain,
     PromptWriter,
     generators,
     make,
+    placed,
     plain_fields,
     prompt_writers,
 )
@@ -51,6 +54,7 @@ class CellSpec:
             either.
         token: Stands for own code that can't be read, so that what a run makes with it is found
             again by that run alone.
+        no_generator: Why ``synthetic.generator=auto`` found none; empty if it did.
     """
 
     name: str
@@ -62,6 +66,7 @@ class CellSpec:
     network: Handed | None = None
     access: Access = field(default_factory=Access)
     token: str = field(default_factory=lambda: secrets.token_hex(16))
+    no_generator: str = ""
 
     @property
     def dataset_name(self) -> str:
@@ -249,8 +254,21 @@ class CellSpec:
         Raises:
             UsageError: If it does not exist or a field does not fit.
         """
+        if self.no_generator:
+            raise UsageError(self.no_generator)
         name = self.settings.synthetic.generator
         return self._part(generators, name, self.settings.generators.get(name, {}))
+
+    def bring_generator(self) -> None:
+        """Download what the generator hands out, if it is not there.
+
+        Raises:
+            UsageError: If it can't or may not be downloaded, or is not what it should be.
+        """
+        if self.uses_synthetic and not self.no_generator:
+            part = self.generator()
+            if isinstance(part, Placed):
+                part.bring()
 
     def prompt_writer(self) -> PromptWriter:
         """Return the prompt writer the settings name.
@@ -268,10 +286,12 @@ class CellSpec:
         field = "local_files_only"
         if not self.access.download and field in plain_fields(registry.get(name)):
             values = {**values, field: True}
-        return make(registry, name, values)
+        return placed(make(registry, name, values), self.access)
 
     @property
     def _generator_fingerprint(self) -> str:
+        if self.no_generator:
+            return ""
         name = self.settings.synthetic.generator
         values = self.settings.generators.get(name, {})
         return _fingerprint(generators.get(name), name, tuple(sorted(values.items())))

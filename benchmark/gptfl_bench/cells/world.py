@@ -72,10 +72,12 @@ def check_worlds(cells: Sequence[CellSpec]) -> None:
     """Refuse data, partitions or networks that don't fit, before any cell of a run writes.
 
     Raises:
-        UsageError: If a name, a value or a file does not fit.
+        UsageError: If a name, a value or a file does not fit, or what is needed can't be brought.
     """
     by_seed = {spec.seed: spec for spec in reversed(cells)}
     data = {s: divide(spec.load_task(), spec.settings, s) for s, spec in by_seed.items()}
+    if users := [spec for spec in cells if spec.uses_synthetic]:
+        users[0].bring_generator()
     first = cells[0]
     task, device = data[first.seed].task, pick_device(first.settings.device)
     check_class_names(task.label_names, f"the task {task.name!r}")

@@ -1,7 +1,8 @@
 """Calling a data set's loader with the options a user may set as ``data.key=value``.
 
 A loader takes nothing, or ``(access: Access, options: Options = Options())`` where ``Options`` is a
-frozen dataclass; its fields and their defaults are the settings under ``data``.
+frozen dataclass; its fields and their defaults are the settings under ``data``. Where reading may
+mean a download, ``Options`` has a class variable ``modality``: what the samples are.
 """
 
 import inspect
@@ -13,7 +14,7 @@ from gptfl_bench.core.code.identity import of_program
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.access import Access
 from gptfl_bench.data.handed import check_task
-from gptfl_bench.data.task import Task, tasks
+from gptfl_bench.data.task import Modality, Task, tasks
 from gptfl_reports.records.typed import build
 
 WHERE_NOT_WHAT = frozenset({"path"})
@@ -38,6 +39,16 @@ def options(name: str) -> dict[str, Any]:
         UsageError: If there is no such data set.
     """
     return asdict(_default(name)) if reads_files(name) else {}
+
+
+def modality(name: str) -> Modality | None:
+    """Return what a data set's samples are if that is known without reading them.
+
+    Raises:
+        UsageError: If there is no such data set.
+    """
+    said: Modality | None = getattr(_default(name), "modality", None) if reads_files(name) else None
+    return said
 
 
 def telling(values: Mapping[str, object]) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -15,6 +15,7 @@ from gptfl_bench.cells.spec import CellSpec, forget_tasks
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError, unknown
 from gptfl_bench.core.randomness import Seeds, as_seeds
+from gptfl_bench.data import loaders
 from gptfl_bench.data.access import Access, check_folder, default_cache
 from gptfl_bench.data.handed import check_task
 from gptfl_bench.data.partition import partitions
@@ -24,7 +25,8 @@ from gptfl_bench.engine.method import Method, methods
 from gptfl_bench.runs import config
 from gptfl_bench.runs.config import Config
 from gptfl_bench.runs.naming import named_objects
-from gptfl_bench.synthesis.generator import generators, make, prompt_writers
+from gptfl_bench.synthesis.auto import Choice, choose
+from gptfl_bench.synthesis.generator import AUTO, Wanted, generators, make, prompt_writers
 from gptfl_reports.records.schema import ABLATED
 
 
@@ -50,7 +52,7 @@ def plan(
     network: Handed | None = None,
     access: Access | None = None,
 ) -> RunPlan:
-    """Return the cells of a run; nothing is loaded or written.
+    """Return the cells of a run; nothing is downloaded or written.
 
     Args:
         methods_asked: Names (``all`` is every registered one, ``gptfl+X`` warm-starts X,
@@ -93,7 +95,8 @@ def plan(
             f"{cores} cores and threads={settings.threads}; workers=auto takes what is free."
         )
     synthetic = settings.synthetic
-    make(generators, synthetic.generator, settings.generators.get(synthetic.generator, {}))
+    if synthetic.generator != AUTO:
+        make(generators, synthetic.generator, settings.generators.get(synthetic.generator, {}))
     make(prompt_writers, synthetic.prompts, settings.prompts.get(synthetic.prompts, {}))
     if network is None:
         models.get(settings.model)
@@ -112,7 +115,7 @@ def plan(
         for name, method in chosen.items()
         for seed in roots
     )
-    return RunPlan(cells, tree)
+    return RunPlan(_with_generator(cells, tree), tree)
 
 
 def expand(asked: Sequence[str]) -> list[str]:
@@ -207,6 +210,31 @@ def _check_objects(asked: Sequence[object]) -> None:
                 f"{item!r} is neither the name of a method nor a method; choose from "
                 f"{', '.join(methods.names())}, or hand over an object such as FedAvg()."
             )
+
+
+def _with_generator(cells: tuple[CellSpec, ...], tree: Config) -> tuple[CellSpec, ...]:
+    """Return cells that name the generator which ``auto`` takes, or say why there is none."""
+    users = [cell for cell in cells if cell.uses_synthetic]
+    settings = cells[0].settings
+    if settings.synthetic.generator != AUTO or not users:
+        return cells
+    try:
+        choice = choose(_wanted(users[0]), settings.generators)
+    except UsageError as error:
+        choice = Choice("", refusal=str(error))
+    named = replace(settings.synthetic, generator=choice.name or AUTO)
+    settings, tree.tree["synthetic"] = replace(settings, synthetic=named), asdict(named)
+    return tuple(replace(cell, settings=settings, no_generator=choice.refusal) for cell in cells)
+
+
+def _wanted(spec: CellSpec) -> Wanted:
+    """Return what a generator must make for a cell; data that may need a download stay unread."""
+    name = spec.dataset
+    modality = loaders.modality(name) if isinstance(name, str) else None
+    if modality is not None:
+        return Wanted(spec.dataset_name, modality, None, spec.access)
+    task = spec.load_task()
+    return Wanted(task.name, task.modality, task.label_names, spec.access)
 
 
 def _own_arguments(

@@ -5,12 +5,14 @@ A generator is used only through its call, as a service: nothing here knows its 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import ClassVar, Protocol, TypeVar, get_type_hints
+from enum import IntEnum
+from typing import ClassVar, Protocol, Self, TypeVar, get_type_hints, runtime_checkable
 
 import numpy as np
 
 from gptfl_bench.core.errors import UsageError, unknown
 from gptfl_bench.core.registry import Registry
+from gptfl_bench.data.access import Access
 from gptfl_bench.data.task import Modality as Modality
 from gptfl_reports.records.typed import build
 
@@ -82,6 +84,73 @@ class Generator(Protocol):
         ...
 
 
+class Turn(IntEnum):
+    """When ``synthetic.generator=auto`` asks a generator; within a turn they go by name."""
+
+    COMES_ALONG = 0
+    WEIGHTS = 1
+    PUBLISHED = 2
+    NEURAL_VOICE = 3
+    FORMANT_VOICE = 4
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is known of a task when a generator is chosen for it.
+
+    Attributes:
+        dataset: Name of its data set.
+        modality: What a sample is.
+        labels: Its class names; None for data that are not read yet, none of which are digits.
+        access: Where files may be looked for, and whether any may be downloaded.
+    """
+
+    dataset: str
+    modality: Modality
+    labels: tuple[str, ...] | None
+    access: Access
+
+
+@runtime_checkable
+class Automatic(Protocol):
+    """A generator that ``synthetic.generator=auto`` may take.
+
+    Attributes:
+        turn: When it is asked.
+    """
+
+    turn: ClassVar[Turn]
+
+    def lacks(self, wanted: Wanted) -> str | None:
+        """Return what it lacks on this machine to make the samples, with the line that brings it.
+
+        Empty if it lacks nothing, None if it could never make them. Nothing is loaded or fetched.
+        """
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A generator whose samples lie in files that are found as a data set's are."""
+
+    def placed(self, access: Access) -> Self:
+        """Return the same, which looks where it may."""
+        ...
+
+    @property
+    def to_fetch(self) -> int:
+        """Bytes, at least roughly, that are to be downloaded before its first sample."""
+        ...
+
+    def bring(self) -> None:
+        """Download what is not there.
+
+        Raises:
+            UsageError: If it can't or may not be downloaded, or is not what it should be.
+        """
+        ...
+
+
 class PromptWriter(Protocol):
     """Makes prompt texts for a class."""
 
@@ -104,6 +173,9 @@ class PromptWriter(Protocol):
         """
         ...
 
+
+AUTO = "auto"
+"""In a generator's place: the first that can make a task's samples here."""
 
 Plain = str | int | float | bool | None
 """What a field may hold to be a setting."""
@@ -152,3 +224,8 @@ def make(registry: Registry[Callable[[], T]], name: str, values: Mapping[str, Pl
         return replace(part, **changed) if changed else part  # type: ignore[type-var]
     except ValueError as error:
         raise UsageError(f"{registry.kind} {name!r}: {error}.") from error
+
+
+def placed(part: T, access: Access) -> T:
+    """Return a generator or prompt writer that looks for its files, if it has any, where it may."""
+    return part.placed(access) if isinstance(part, Placed) else part

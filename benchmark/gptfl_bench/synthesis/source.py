@@ -18,7 +18,7 @@ from gptfl_bench.core.randomness import address_seed, numpy_rng
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.data.task import Task
 from gptfl_bench.synthesis import shards
-from gptfl_bench.synthesis.generator import Generator, Prompt, PromptWriter
+from gptfl_bench.synthesis.generator import AUTO, Generator, Prompt, PromptWriter
 from gptfl_bench.synthesis.prompts import Key, Texts, key
 from gptfl_reports.records.events import SyntheticReady
 from gptfl_reports.records.files import write_atomically
@@ -29,7 +29,8 @@ class SyntheticSettings:
     """How synthetic data are made.
 
     Attributes:
-        generator: Registered generator.
+        generator: Registered generator; ``auto`` takes the first that can make the task's samples
+            here.
         prompts: Registered prompt writer.
         multiplier: Amount in units of the real training set ("1x", paper section 4.2).
         guidance_low: Smallest guidance scale drawn for an image.
@@ -37,7 +38,7 @@ class SyntheticSettings:
         seed: Seed of prompts and samples; one set serves all seeds of a run.
     """
 
-    generator: str = "embedded"
+    generator: str = AUTO
     prompts: str = "grammar"
     multiplier: float = 1.0
     guidance_low: float = 1.0

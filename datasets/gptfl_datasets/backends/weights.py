@@ -1,9 +1,10 @@
 """What generators that load published weights share: where they run and what identifies them."""
 
 import hashlib
+import json
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -120,6 +121,60 @@ def absent(name: str, field: str, model: str, size: str, error: BaseException) -
         f"generators.{name}.{field}=FOLDER to a copy in safetensors, or use data that were made "
         "elsewhere (synthetic.generator=folder)."
     )
+
+
+def lacking(device: str, size: str, there: Mapping[str, bool]) -> str:
+    """Return what a generator by published weights lacks on this machine; empty for nothing.
+
+    Args:
+        device: Its setting of where it runs; on the processor alone it would take days.
+        size: What the weights take, in words.
+        there: Models, each with whether all of its files are here.
+    """
+    # Imported here, as in place().
+    from gptfl_bench.core.device import pick_device
+
+    lacks = ["a GPU"] if pick_device(device).type == "cpu" else []
+    for model in (model for model, whole in there.items() if not whole):
+        name, _, revision = model.partition("@")
+        at = f" --revision {revision}" if revision else ""
+        lacks.append(f"weights of {size}: hf download {name}{at}")
+    return ", ".join(lacks)
+
+
+def here(model: str, revision: str, *files: str) -> Path | None:
+    """Return the folder that holds a model's ``files`` on this machine; None if one is missing.
+
+    Args:
+        model: A folder, or an id whose files the hub's cache may have.
+        revision: Of an id: a branch or a commit.
+        files: Names of files that must be there.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = Path(located(model))
+    if folder.is_dir():
+        return folder if all((folder / name).is_file() for name in files) else None
+    try:
+        found = [try_to_load_from_cache(model, name, revision=revision) for name in files]
+    except ValueError:
+        # No id.
+        return None
+    paths = [Path(path) for path in found if isinstance(path, str)]
+    return paths[0].parent if paths and len(paths) == len(files) else None
+
+
+def pipeline_here(model: str) -> bool:
+    """Return whether all parts of a diffusers pipeline are on this machine."""
+    folder = here(model, "main", "model_index.json")
+    if folder is None:
+        return False
+    try:
+        index = json.loads((folder / "model_index.json").read_bytes())
+        parts = [name for name, kind in index.items() if isinstance(kind, list) and kind[0]]
+        return bool(parts) and all(any((folder / name).iterdir()) for name in parts)
+    except (OSError, ValueError, AttributeError, LookupError):
+        return False
 
 
 def hub_answers(model: str, revision: str) -> bool:

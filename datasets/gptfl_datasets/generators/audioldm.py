@@ -19,14 +19,16 @@ from torch import nn
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.task import Modality
-from gptfl_bench.synthesis.generator import Prompt, Sample, generators
+from gptfl_bench.synthesis.generator import Prompt, Sample, Turn, Wanted, generators
 from gptfl_datasets.backends.weights import (
     Precision,
     absent,
     check_rate,
     fingerprint,
     fitted,
+    lacking,
     located,
+    pipeline_here,
     place,
 )
 from gptfl_datasets.generators.diffusion import GuidancePerImage, load_pipeline
@@ -78,6 +80,7 @@ class AudioLDM:
     local_files_only: bool = False
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({"sound"})
+    turn: ClassVar[Turn] = Turn.WEIGHTS
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -93,6 +96,11 @@ class AudioLDM:
         """SHA-256 over settings, versions and, for a folder, its files."""
         _, dtype = place(self.device, self.dtype)
         return fingerprint([self._model], self.pipeline, self.steps, self.seconds, str(dtype))
+
+    def lacks(self, wanted: Wanted) -> str:
+        """Lack a GPU, or weights on this machine."""
+        there = {self._model: pipeline_here(self._model)}
+        return lacking(self.device, SIZES[self.pipeline], there)
 
     @property
     def _model(self) -> str:

@@ -9,10 +9,12 @@ printed digits alone; the model card beside the weights has its figures.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from gptfl_bench.synthesis.generator import Prompt, Sample, generators
+from gptfl_bench.synthesis.generator import Prompt, Sample, Turn, Wanted, generators
 from gptfl_datasets.generators.diffusion import TextToImage
 from gptfl_datasets.generators.renderer import digit_of
+from gptfl_datasets.tasks.handwritten import DIGIT_NAMES
 
 FOLDER = Path(__file__).parent / "_digits" / "embedded_model"
 
@@ -28,6 +30,12 @@ class Embedded(TextToImage):
     steps: int = 8
     batch_size: int = 64
     local_files_only: bool = True
+
+    turn: ClassVar[Turn] = Turn.COMES_ALONG
+
+    def lacks(self, wanted: Wanted) -> str | None:
+        """Lack nothing where the labels are the ten digits' names."""
+        return "" if wanted.labels and set(wanted.labels) <= set(DIGIT_NAMES) else None
 
     def generate(self, prompts: Sequence[Prompt]) -> Iterator[Sample]:
         """Yield one image for each prompt, in order.

@@ -17,7 +17,7 @@ import numpy as np
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import numpy_rng
-from gptfl_bench.synthesis.generator import Prompt, generators
+from gptfl_bench.synthesis.generator import Prompt, Turn, generators
 from gptfl_datasets.generators.voices import (
     SpeechGenerator,
     Wave,
@@ -91,6 +91,8 @@ class Espeak(SpeechGenerator[str]):
         VERSION: Names the rules here in cells' names; new whenever a clip changes.
     """
 
+    packages: ClassVar[tuple[str, ...]] = ("espeakng_loader",)
+    turn: ClassVar[Turn] = Turn.FORMANT_VOICE
     VERSION: ClassVar[str] = "3da7efeace73193566b0369d0508ed59c2e53cb6965d50efb66b2b7c53664261"
 
     @property

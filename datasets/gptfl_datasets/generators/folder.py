@@ -28,7 +28,8 @@ from gptfl_datasets.files.pictures import decode, fitted
 from gptfl_datasets.files.tree import Tree, open_tree
 
 _METADATA = "metadata.jsonl"
-_CIFAKE = "train/FAKE/"
+CIFAKE = "train/FAKE"
+"""Where CIFAKE has its synthetic images."""
 _CIFAKE_CLASSES = [
     "airplane",
     "automobile",
@@ -92,7 +93,7 @@ class Folder:
             UsageError: If the folder has too few files of a label, or one can't be read.
         """
         for prompt in prompts:
-            files = self.files.get(_plain(prompt.label), ())
+            files = self.files.get(spelled(prompt.label), ())
             if prompt.number >= len(files):
                 raise UsageError(
                     f"the folder {self.path!r} has {len(files):,} files of the label "
@@ -109,11 +110,7 @@ class Folder:
         Raises:
             UsageError: If there are none.
         """
-        labelled = self._labelled()
-        found: dict[str, list[str]] = {}
-        for name, label in labelled.items():
-            found.setdefault(_plain(label), []).append(name)
-        return {label: sorted(names, key=_hash) for label, names in found.items()}
+        return by_label(self._labelled())
 
     @cached_property
     def _tree(self) -> Tree:
@@ -131,8 +128,9 @@ class Folder:
         names = self._tree.names()
         if _METADATA in names:
             return _from_metadata(self._tree)
-        if any(name.startswith(_CIFAKE) for name in names):
-            return _from_cifake(names)
+        inside = f"{CIFAKE}/"
+        if fakes := [name.removeprefix(inside) for name in names if name.startswith(inside)]:
+            return {inside + name: label for name, label in from_cifake(fakes).items()}
         files = class_files(self._tree, IMAGES + SOUNDS)
         return {name: files.classes[label] for name, label in files.labels.items()}
 
@@ -168,17 +166,26 @@ def _from_metadata(tree: Tree) -> Mapping[str, str]:
     return labelled
 
 
-def _from_cifake(names: Sequence[str]) -> Mapping[str, str]:
+def from_cifake(names: Sequence[str]) -> Mapping[str, str]:
+    """Return the label of each of CIFAKE's synthetic images by its file's name."""
     labelled = {}
     for name in names:
-        found = re.fullmatch(rf"{_CIFAKE}\d+(?: \((\d+)\))?\.jpg", name)
+        found = re.fullmatch(r"\d+(?: \((\d+)\))?\.jpg", name)
         number = int(found[1] or 1) if found else 0
         if 1 <= number <= len(_CIFAKE_CLASSES):
             labelled[name] = _CIFAKE_CLASSES[number - 1]
     return labelled
 
 
-def _plain(label: str) -> str:
+def by_label(labelled: Mapping[str, str]) -> Mapping[str, Sequence[str]]:
+    """Return the files of each label, as :func:`spelled`; files in the order of a hash."""
+    found: dict[str, list[str]] = {}
+    for name, label in labelled.items():
+        found.setdefault(spelled(label), []).append(name)
+    return {label: sorted(names, key=_hash) for label, names in found.items()}
+
+
+def spelled(label: str) -> str:
     """Return a label as folders may spell it: in lower case, with blanks."""
     return " ".join(label.replace("_", " ").replace("-", " ").lower().split())
 

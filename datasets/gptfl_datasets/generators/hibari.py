@@ -86,6 +86,7 @@ class Hibari(SpeechGenerator[str]):
 
     varied: bool = True
 
+    packages: ClassVar[tuple[str, ...]] = ("hibari",)
     VERSION: ClassVar[str] = "a331faba01b7e6c929516e5675234cd75568daa9a9a39caa2c1ff4e4c8056850"
 
     @cached_property

@@ -25,13 +25,15 @@ from torch import Tensor, nn
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.randomness import isolated_torch_rng, numpy_rng
 from gptfl_bench.data.task import Modality
-from gptfl_bench.synthesis.generator import Prompt, Sample, generators
+from gptfl_bench.synthesis.generator import Prompt, Sample, Turn, Wanted, generators
 from gptfl_datasets.backends.weights import (
     absent,
     check_rate,
     fingerprint,
     fitted,
+    here,
     hub_answers,
+    lacking,
     located,
     place,
     reason,
@@ -91,6 +93,7 @@ class SpeechT5:
     local_files_only: bool = False
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({"speech"})
+    turn: ClassVar[Turn] = Turn.WEIGHTS
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -124,6 +127,19 @@ class SpeechT5:
                 f"shape (voices, {wanted})."
             )
         return (Sample(self._say(prompt), prompt) for prompt in prompts)
+
+    def lacks(self, wanted: Wanted) -> str:
+        """Lack a GPU, weights on this machine, voices or the package that reads texts."""
+        there = {
+            model: here(*split(located(model)), "model.safetensors") is not None
+            for model in (self.model, self.vocoder)
+        }
+        lacks = [lacking(self.device, "0.6 GB", there)]
+        if self.xvectors is None or not Path(self.xvectors).expanduser().is_file():
+            lacks.append("generators.speecht5.xvectors=FILE")
+        if find_spec("sentencepiece") is None:
+            lacks.append("pip install 'gptfl-bench[speech]'")
+        return ", ".join(filter(None, lacks))
 
     def _say(self, prompt: Prompt) -> np.ndarray:
         speaker, voices = self._speaker, self._voices

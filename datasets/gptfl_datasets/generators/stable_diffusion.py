@@ -20,8 +20,16 @@ from PIL import Image
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.task import Modality
-from gptfl_bench.synthesis.generator import Prompt, Sample, generators
-from gptfl_datasets.backends.weights import Precision, absent, fingerprint, located, place
+from gptfl_bench.synthesis.generator import Prompt, Sample, Turn, Wanted, generators
+from gptfl_datasets.backends.weights import (
+    Precision,
+    absent,
+    fingerprint,
+    lacking,
+    located,
+    pipeline_here,
+    place,
+)
 from gptfl_datasets.generators.diffusion import TextToImage
 
 
@@ -57,6 +65,7 @@ class StableDiffusion:
     local_files_only: bool = False
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image"})
+    turn: ClassVar[Turn] = Turn.WEIGHTS
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -72,6 +81,10 @@ class StableDiffusion:
         """SHA-256 over settings, versions and, for a folder, its files."""
         _, dtype = place(self.device, self.dtype)
         return fingerprint([located(self.model)], self.steps, self.size, str(dtype))
+
+    def lacks(self, wanted: Wanted) -> str:
+        """Lack a GPU, or weights on this machine."""
+        return lacking(self.device, "5 GB", {self.model: pipeline_here(self.model)})
 
     @cached_property
     def _service(self) -> TextToImage:

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.task import Modality
-from gptfl_bench.synthesis.generator import SAMPLE_RATE, Prompt, Sample
+from gptfl_bench.synthesis.generator import SAMPLE_RATE, Prompt, Sample, Turn, Wanted
 
 Wave = NDArray[np.float32]
 Sounds = TypeVar("Sounds")
@@ -48,6 +49,9 @@ class SpeechGenerator(ABC, Generic[Sounds]):
     """
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({"speech"})
+    turn: ClassVar[Turn] = Turn.NEURAL_VOICE
+    packages: ClassVar[tuple[str, ...]]
+    """Modules of the engine and its voice, which the extra of the generator's name installs."""
 
     seconds: float = field(default=1.0, kw_only=True)
 
@@ -69,6 +73,12 @@ class SpeechGenerator(ABC, Generic[Sounds]):
         """
         words = {word: self._sounds(word) for word in dict.fromkeys(map(said, prompts))}
         return (Sample(self._speak(words[said(prompt)], prompt), prompt) for prompt in prompts)
+
+    def lacks(self, wanted: Wanted) -> str:
+        """Lack the packages of the engine."""
+        if all(find_spec(package) for package in self.packages):
+            return ""
+        return f"pip install 'gptfl-bench[{type(self).__name__.lower()}]'"
 
     @abstractmethod
     def _sounds(self, word: str) -> Sounds:

@@ -8,14 +8,14 @@ are read without running what a pickle may ask for.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.access import Access
-from gptfl_bench.data.task import Task, tasks
+from gptfl_bench.data.task import Modality, Task, tasks
 from gptfl_datasets.files.class_folders import IMAGES, class_files
 from gptfl_datasets.files.download import Remote
 from gptfl_datasets.files.find import Found, Layout, find, look, places_of
@@ -40,6 +40,8 @@ class CifarOptions:
         normalisation: ``one`` for real and synthetic images, or the ``paper``'s, which differ for
             CIFAR-10.
     """
+
+    modality: ClassVar[Modality] = "image"
 
     path: str | None = None
     augmentation: Literal["paper", "light", "none"] = "paper"

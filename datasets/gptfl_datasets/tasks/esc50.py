@@ -9,13 +9,13 @@ import csv
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.access import Access
-from gptfl_bench.data.task import Task, tasks
+from gptfl_bench.data.task import Modality, Task, tasks
 from gptfl_datasets.files.download import Remote
 from gptfl_datasets.files.find import Found, Layout, find
 from gptfl_datasets.files.prepared import About, Workspace, prepare
@@ -53,6 +53,8 @@ class EscOptions:
         fold: The fold for testing, 1 to 5.
         augmentation: ``paper``: none; ``masks``: shifts and masks over time and frequency.
     """
+
+    modality: ClassVar[Modality] = "sound"
 
     path: str | None = None
     split: Literal["auto", "fold", "source"] = "auto"

@@ -10,7 +10,7 @@ never reach outside the central square.
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.ranges import at_least
 from gptfl_bench.data.access import Access
-from gptfl_bench.data.task import Task, tasks
+from gptfl_bench.data.task import Modality, Task, tasks
 from gptfl_datasets.files.download import Remote
 from gptfl_datasets.files.find import Found, Layout, find
 from gptfl_datasets.files.pictures import decode, fitted
@@ -56,6 +56,8 @@ class FlowersOptions:
         augmentation: ``paper``: random resized crop and flip; ``light`` with crops of half the
             image or more; ``none``.
     """
+
+    modality: ClassVar[Modality] = "image"
 
     path: str | None = None
     size: int = 224

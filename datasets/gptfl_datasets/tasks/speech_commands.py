@@ -10,13 +10,13 @@ noise ``exercise_bike``; here they are left out unless asked for, because the te
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.access import Access
-from gptfl_bench.data.task import Task, tasks
+from gptfl_bench.data.task import Modality, Task, tasks
 from gptfl_datasets.files.download import Remote
 from gptfl_datasets.files.find import Found, Layout, find
 from gptfl_datasets.files.prepared import About, Workspace, prepare
@@ -57,6 +57,8 @@ class SpeechOptions:
         silence: Whether FedAudio's client of silence takes part.
         augmentation: ``paper``: none; ``masks``: shifts and masks over time and frequency.
     """
+
+    modality: ClassVar[Modality] = "speech"
 
     path: str | None = None
     version: Literal["v0.01", "v0.02"] = "v0.02"

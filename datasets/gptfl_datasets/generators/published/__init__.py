@@ -1,0 +1,1 @@
+"""Synthetic sets that others published: one small file each."""
