@@ -16,7 +16,15 @@ from gptfl_bench.data.handed import check_task
 from gptfl_bench.data.partition import Partition
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.data.task import Task
-from gptfl_bench.synthesis.generator import Plain, generators, make, prompt_writers
+from gptfl_bench.synthesis.auto import choose, wanted_for
+from gptfl_bench.synthesis.generator import (
+    AUTO,
+    Plain,
+    generators,
+    make,
+    placed,
+    prompt_writers,
+)
 from gptfl_bench.synthesis.source import SyntheticSettings, SyntheticSource
 
 if TYPE_CHECKING:
@@ -126,7 +134,7 @@ def share(
 
 def synthesise(
     task: Task | str,
-    generator: str = "embedded",
+    generator: str = AUTO,
     multiplier: float = 1.0,
     *,
     prompts: str = "grammar",
@@ -139,13 +147,13 @@ def synthesise(
 
     Args:
         task: A task, or the name of a data set.
-        generator: Name of a generator.
+        generator: Name of a generator; ``auto`` takes the first that can make them here.
         multiplier: Amount in units of the real training set.
         prompts: Name of a prompt writer.
         labels: Class names; all of the task's if left out.
         seed: Seed of prompts and samples.
         cache: Folder of results that cells share.
-        **options: Fields of the generator.
+        **options: Fields of the generator; none go with ``auto``.
 
     Raises:
         UsageError: If a name or value does not fit, or the generator can't work here.
@@ -159,6 +167,14 @@ def synthesise(
             f"{unknown[0]!r} is no class of {task.name!r}; choose from "
             f"{', '.join(task.label_names)}."
         )
+    access = access_to(None, cache)
+    if generator == AUTO and options:
+        raise UsageError(f"name a generator for its fields {sorted(options)}; auto takes none.")
+    if generator == AUTO:
+        choice = choose(wanted_for(task, access, lambda: task), {})
+        if not choice.name:
+            raise UsageError(choice.refusal)
+        generator = choice.name
     try:
         settings = SyntheticSettings(generator, prompts, multiplier, seed=as_seed(seed))
     except ValueError as error:
@@ -167,8 +183,8 @@ def synthesise(
         settings,
         task,
         len(task.train),
-        Artifacts(access_to(None, cache, True).cache),
-        lambda: make(generators, generator, options),
+        Artifacts(access.cache),
+        lambda: placed(make(generators, generator, options), access),
         lambda: make(prompt_writers, prompts, {}),
     )
     return source.samples(wanted).samples

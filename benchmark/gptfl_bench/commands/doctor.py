@@ -58,6 +58,7 @@ def examine() -> list[Finding]:
     from gptfl_bench.cells import provenance
     from gptfl_bench.core.memory import keep_freed_memory
     from gptfl_bench.data import access
+    from gptfl_bench.runs import catalogue
 
     found = [Finding(name, "not" not in v, v) for name, v in provenance.versions().items()]
     found.append(
@@ -79,6 +80,9 @@ def examine() -> list[Finding]:
     for module, text in OPTIONAL.items():
         there = importlib.util.find_spec(module) is not None
         found.append(Finding(module, there, "installed" if there else text))
+    for dataset, choice in catalogue.automatic().items():
+        text = f"synthetic.generator=auto: {choice}"
+        found.append(Finding(dataset, bool(choice.name), text))
     return found
 
 

@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         return OK
     context = experiment.context(options.out, command_line(), force, options.cache, plan.cells)
     # A download has its own bar, so it comes before the run's.
-    plan.cells[0].load_task()
+    plan.bring()
     with for_terminal() as shown:
         cells = []
         for cell in launchers.execute(plan.cells, context, shown, launcher):

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping
+from functools import partial
 from importlib.resources import files
 
 from tabulate import tabulate
@@ -10,10 +11,13 @@ from tabulate import tabulate
 from gptfl_bench.architectures.network import models
 from gptfl_bench.cells.profile import profile
 from gptfl_bench.core.registry import Registry
+from gptfl_bench.data import loaders
+from gptfl_bench.data.access import Access
 from gptfl_bench.data.partition import partitions
 from gptfl_bench.data.task import tasks
 from gptfl_bench.engine.method import Need, methods
 from gptfl_bench.runs.config import PRESETS
+from gptfl_bench.synthesis.auto import Choice, choose, wanted_for
 from gptfl_bench.synthesis.generator import generators, prompt_writers
 
 Entry = dict[str, str | int | list[str]]
@@ -69,14 +73,36 @@ def profiles() -> list[tuple[str, dict[str, str], bool | None]]:
     return [(name, profile(methods.get(name)()), seen.get(name)) for name in methods.names()]
 
 
+def automatic() -> dict[str, Choice]:
+    """Return what ``synthetic.generator=auto`` takes here for each data set, as it is by default.
+
+    Data of the user's own, which it must read for that, are left out.
+    """
+    access = Access()
+    found = {}
+    for name in tasks.names():
+        if loaders.reads_files(name) and loaders.modality(name) is None:
+            continue
+        wanted = wanted_for(name, access, partial(loaders.load, name, {}, access))
+        found[name] = choose(wanted, {})
+    return found
+
+
 def as_json(kind: str, paper: Mapping[str, Mapping[str, str]]) -> str:
     """Return a list as JSON; methods with their row of Table 1 and the paper's own.
+
+    Generators have the data sets for which ``auto`` takes them here.
 
     Args:
         kind: As for :func:`entries`.
         paper: The paper's rows by method.
     """
     found: list[dict[str, object]] = [dict(entry) for entry in entries(kind)]
+    if kind == "generators":
+        chosen = automatic()
+        for entry in found:
+            name = entry["name"]
+            entry["auto"] = [dataset for dataset, choice in chosen.items() if choice.name == name]
     if kind == "methods":
         for entry, (name, row, saw) in zip(found, profiles(), strict=True):
             entry |= {**row, "server_saw_clients": saw, "paper": paper.get(name)}
@@ -87,8 +113,15 @@ def as_text(kind: str) -> str:
     """Return a list as a table, empty columns left out."""
     found = entries(kind)
     columns = [key for key in found[0] if any(entry[key] for entry in found)]
-    rows = [[_cell(entry[column]) for column in columns] for entry in found]
-    return tabulate(rows, headers=columns, tablefmt="simple", maxcolwidths=48)
+    text = _table(columns, [[_cell(entry[column]) for column in columns] for entry in found])
+    if kind != "generators":
+        return text
+    rows = [[name, str(choice)] for name, choice in automatic().items()]
+    return f"{text}\n\n{_table(['data set', 'synthetic.generator=auto takes here'], rows, 90)}"
+
+
+def _table(columns: list[str], rows: list[list[str]], width: int = 48) -> str:
+    return tabulate(rows, headers=columns, tablefmt="simple", maxcolwidths=width)
 
 
 def _cell(value: str | int | list[str]) -> str:

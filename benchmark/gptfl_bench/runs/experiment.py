@@ -15,7 +15,6 @@ from gptfl_bench.cells.spec import CellSpec, forget_tasks
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError, unknown
 from gptfl_bench.core.randomness import Seeds, as_seeds
-from gptfl_bench.data import loaders
 from gptfl_bench.data.access import Access, check_folder, default_cache
 from gptfl_bench.data.handed import check_task
 from gptfl_bench.data.partition import partitions
@@ -25,8 +24,8 @@ from gptfl_bench.engine.method import Method, methods
 from gptfl_bench.runs import config
 from gptfl_bench.runs.config import Config
 from gptfl_bench.runs.naming import named_objects
-from gptfl_bench.synthesis.auto import Choice, choose
-from gptfl_bench.synthesis.generator import AUTO, Wanted, generators, make, prompt_writers
+from gptfl_bench.synthesis.auto import Choice, choose, wanted_for
+from gptfl_bench.synthesis.generator import AUTO, generators, make, prompt_writers
 from gptfl_reports.records.schema import ABLATED
 
 
@@ -41,6 +40,16 @@ class RunPlan:
 
     cells: tuple[CellSpec, ...]
     config: Config
+
+    def bring(self) -> None:
+        """Read the data, and download them and what a generator hands out where they lack.
+
+        Raises:
+            UsageError: If they can't be read or brought.
+        """
+        self.cells[0].load_task()
+        for cell in [cell for cell in self.cells if cell.uses_synthetic][:1]:
+            cell.bring_generator()
 
 
 def plan(
@@ -219,22 +228,15 @@ def _with_generator(cells: tuple[CellSpec, ...], tree: Config) -> tuple[CellSpec
     if settings.synthetic.generator != AUTO or not users:
         return cells
     try:
-        choice = choose(_wanted(users[0]), settings.generators)
+        wanted = wanted_for(users[0].dataset, users[0].access, users[0].load_task)
     except UsageError as error:
+        # As it is said when the data are needed; to look at settings they are not.
         choice = Choice("", refusal=str(error))
+    else:
+        choice = choose(wanted, settings.generators)
     named = replace(settings.synthetic, generator=choice.name or AUTO)
     settings, tree.tree["synthetic"] = replace(settings, synthetic=named), asdict(named)
     return tuple(replace(cell, settings=settings, no_generator=choice.refusal) for cell in cells)
-
-
-def _wanted(spec: CellSpec) -> Wanted:
-    """Return what a generator must make for a cell; data that may need a download stay unread."""
-    name = spec.dataset
-    modality = loaders.modality(name) if isinstance(name, str) else None
-    if modality is not None:
-        return Wanted(spec.dataset_name, modality, None, spec.access)
-    task = spec.load_task()
-    return Wanted(task.name, task.modality, task.label_names, spec.access)
 
 
 def _own_arguments(

@@ -5,9 +5,12 @@ that others published, and offline voices: :class:`~gptfl_bench.synthesis.genera
 generator that states no turn is never taken unasked.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from gptfl_bench.data import loaders
+from gptfl_bench.data.access import Access
+from gptfl_bench.data.task import Task
 from gptfl_bench.synthesis.generator import (
     Automatic,
     Placed,
@@ -35,6 +38,29 @@ class Choice:
     name: str
     to_fetch: int = 0
     refusal: str = ""
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        due = f" (about {self.to_fetch / 1e6:,.0f} MB to download)" if self.to_fetch else ""
+        return self.refusal or self.name + due
+
+
+def wanted_for(dataset: str | Task, access: Access, read: Callable[[], Task]) -> Wanted:
+    """Return what a generator must make; data that may need a download are not read for it.
+
+    Args:
+        dataset: Name of a data set, or a task.
+        access: Where files may be looked for.
+        read: Reads the task.
+
+    Raises:
+        UsageError: If the data are read and can't be.
+    """
+    modality = loaders.modality(dataset) if isinstance(dataset, str) else None
+    if isinstance(dataset, str) and modality is not None:
+        return Wanted(dataset, modality, None, access)
+    task = read()
+    return Wanted(task.name, task.modality, task.label_names, access)
 
 
 def choose(wanted: Wanted, fields: Fields) -> Choice:

@@ -1,6 +1,7 @@
 """What the caption of a table says about a task: everything that moves a number in it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from gptfl_reports.numbers.tasks import TaskGroup, budget, plan_of, read_from, sharing
 
@@ -11,6 +12,7 @@ def caption(task: TaskGroup) -> tuple[str, ...]:
     data, model = record["dataset"], record["model"]
     note = f" Note: {data['note'].rstrip('.')}." if data["note"] else ""
     target = record["target"]
+    made = _synthetic(task)
     return (
         f"Data: {data['name']} version {data['version']}{_read(task)}, {data['train']:,} training "
         f"and {data['test']:,} test samples, SHA-256 {data['sha256'][:12]}; measured on "
@@ -19,6 +21,7 @@ def caption(task: TaskGroup) -> tuple[str, ...]:
         f"Model: {model['name']} with {model['parameters']:,} parameters and "
         f"{model['buffers']:,} buffer scalars.{_other_networks(task)}",
         f"Budget: {budget(record)}.{_plan(task)}",
+        *([f"Synthetic data: {made}."] if made else []),
         f"Preset: {record['preset']['name']}; rates from {_searches(task)}.",
         "Target: none." if target is None else f"Target: {100 * target:g} percent.",
     )
@@ -68,6 +71,25 @@ def _plan(task: TaskGroup) -> str:
         if key not in same:
             text += f" Differs: {key} {_by_value(values[key])}."
     return text
+
+
+def _synthetic(task: TaskGroup) -> str:
+    """Return what made the synthetic data and how much, by entrant; empty if nobody used any."""
+    made = {}
+    for entrant in task.entrants:
+        of = entrant.cells[0].record["config"].get("synthetic")
+        # Where auto found no generator, the cells are refused.
+        made[entrant.label] = "none"
+        if isinstance(of, Mapping) and of["generator"] != "auto":
+            made[entrant.label] = _made_by(of)
+    return _by_value(made) if set(made.values()) != {"none"} else ""
+
+
+def _made_by(settings: Mapping[str, Any]) -> str:
+    return (
+        f"{settings['generator']} with prompts by {settings['prompts']}, "
+        f"{settings['multiplier']:g} times the training samples"
+    )
 
 
 def _searches(task: TaskGroup) -> str:

@@ -54,7 +54,6 @@ class Cifake(Published):
         50_000,
         46_225_929,
         "4ef0a0694533c84091626a81abc47d25cd7da51e9dcfaa56e37c1e17111da054",
-        "38d6ac38142e1e6c28fff256b8f1b3ee992605df",
     )
 
     def labels(self, names: Sequence[str]) -> Mapping[str, str]:

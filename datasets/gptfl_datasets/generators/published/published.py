@@ -32,46 +32,27 @@ class Content:
         files: How many there are.
         nbytes: Their bytes together.
         sha256: SHA-256 of the lines ``sha256  name`` of all files, sorted by name.
-        git_tree: The folder's id in its owner's Git repository, which stands for the same; empty
-            if it is in none.
     """
 
     folder: str
     files: int
     nbytes: int
     sha256: str
-    git_tree: str = ""
 
     def fault(self, files: Mapping[str, bytes]) -> str:
         """Return in words what is wrong with some files; empty if they are the set's."""
-        nbytes = sum(map(len, files.values()))
-        if (len(files), nbytes) != (self.files, self.nbytes):
-            return (
-                f"its {self.folder} has {len(files):,} files of {nbytes:,} bytes together, not "
-                f"{self.files:,} of {self.nbytes:,}"
-            )
+        if (len(files), sum(map(len, files.values()))) != (self.files, self.nbytes):
+            return f"its {self.folder} is not {self.files:,} files of {self.nbytes:,} bytes"
         found = listing_sha256(files)
-        if found == self.sha256 or (self.git_tree and git_tree(files) == self.git_tree):
-            return ""
-        return f"the list of its {self.folder} has the SHA-256 {found}, not {self.sha256}"
+        if found != self.sha256:
+            return f"the list of its {self.folder} has the SHA-256 {found}, not {self.sha256}"
+        return ""
 
 
 def listing_sha256(files: Mapping[str, bytes]) -> str:
     """Return the SHA-256 of the lines ``sha256  name`` of all files, sorted by name."""
     lines = (f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def git_tree(files: Mapping[str, bytes]) -> str:
-    """Return the id of a folder of plain files in a Git repository."""
-
-    def identity(kind: str, data: bytes) -> bytes:
-        header = f"{kind} {len(data)}\0".encode()
-        return hashlib.sha1(header + data, usedforsecurity=False).digest()
-
-    entries = sorted((name.encode(), identity("blob", data)) for name, data in files.items())
-    tree = b"".join(b"100644 " + name + b"\0" + blob for name, blob in entries)
-    return identity("tree", tree).hex()
 
 
 @dataclass(frozen=True)
@@ -209,7 +190,14 @@ class Published(ABC):
         """
         place = self._place
         found = look(self.layout, place) if place is not None and place.exists() else None
-        files = dict(found.tree.below(self.content.folder).stream(_any)) if found else {}
+        files: dict[str, bytes] = {}
+        nbytes = 0
+        for name, data in found.tree.below(self.content.folder).stream(_any) if found else ():
+            files[name] = data
+            nbytes += len(data)
+            if nbytes > self.content.nbytes:
+                # Whatever it is, it is not kept in memory to its end.
+                break
         if fault := self.content.fault(files):
             raise UsageError(
                 f"{str(place)!r} is not the published set {self.layout.dataset!r}: {fault}; put "
