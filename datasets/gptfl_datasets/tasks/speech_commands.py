@@ -18,8 +18,9 @@ from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.access import Access
 from gptfl_bench.data.task import Modality, Task, tasks
 from gptfl_datasets.files.download import Remote
-from gptfl_datasets.files.find import Found, Layout, find
+from gptfl_datasets.files.find import Found, Layout, find, wanted
 from gptfl_datasets.files.prepared import About, Workspace, prepare
+from gptfl_datasets.files.tree import Tree
 from gptfl_datasets.preprocess.audio_features import MEL_BINS, SAMPLE_RATE, AudioForm, frame_count
 from gptfl_datasets.preprocess.audio_pipeline import audio_pipeline
 from gptfl_datasets.preprocess.clips import Clips
@@ -68,6 +69,12 @@ class SpeechOptions:
     augmentation: Literal["paper", "masks"] = "paper"
 
 
+KAGGLE = Layout(
+    "speech_commands", {}, ("train",), ("testing_list.txt", "validation_list.txt", "audio/")
+)
+"""Version 0.01 as Kaggle's competition packs it: the words lie in ``audio`` beside the lists."""
+
+
 def layout(version: str) -> Layout:
     """Return how the files of a version lie on disk."""
     name = f"speech_commands_{version}"
@@ -92,7 +99,13 @@ def speech_commands(access: Access, options: SpeechOptions = SpeechOptions()) ->
     Raises:
         UsageError: If the files are not there, damaged, or no Speech Commands.
     """
-    found = find(layout(options.version), options.path, access)
+    official = layout(options.version)
+    found = find(official, options.path, access, [KAGGLE])
+    if found.layout == KAGGLE and options.version != "v0.01":
+        raise UsageError(
+            f"{str(found.tree.path)!r} is Kaggle's archive, which holds version 0.01; set "
+            f"data.version=v0.01, or {wanted(official, found.tree.path)}"
+        )
     key = {
         "source": found.tree.stamp(),
         "words": options.words,
@@ -117,9 +130,12 @@ def _read(workspace: Workspace, found: Found, options: SpeechOptions) -> About:
     testing, validation = (
         _listed(lists, name) for name in ("testing_list.txt", "validation_list.txt")
     )
+    kaggle = found.layout == KAGGLE
+    # The lists name the clips from the folder of the words.
+    tree = found.tree.below("audio") if kaggle else found.tree
     clips = [
         name
-        for name in found.tree.names()
+        for name in tree.names()
         if name.count("/") == 1 and name.endswith(".wav") and not name.startswith("_")
     ]
     if missing := sorted((testing | validation) - set(clips)):
@@ -147,7 +163,7 @@ def _read(workspace: Workspace, found: Found, options: SpeechOptions) -> About:
     groups = [speaker(name) for name in train]
     silent: list[np.ndarray] = []
     if options.silence:
-        silent = _seconds(found)
+        silent = _seconds(tree)
         words.append(SILENCE)
         # The first eight letters of the file's name are what FedAudio takes for a speaker.
         groups += ["exercise"] * len(silent)
@@ -156,12 +172,13 @@ def _read(workspace: Workspace, found: Found, options: SpeechOptions) -> About:
         made = Clips(
             workspace.empty(f"{split}_x", (len(names) + len(extra), _FRAMES, MEL_BINS), np.float16)
         )
-        made.read(workspace, found.tree, {name: row for row, name in enumerate(names)})
+        made.read(workspace, tree, {name: row for row, name in enumerate(names)})
         made.add(extra, first_row=len(names))
         y = workspace.empty(f"{split}_y", (len(names) + len(extra),), np.int64)
         y[: len(names)] = [index[name.partition("/")[0]] for name in names]
         y[len(names) :] = index.get(SILENCE, 0)
-    return About(tuple(words), tuple(groups), "; ".join(notes), found.read)
+    read = f"Kaggle's {found.read}" if kaggle else found.read
+    return About(tuple(words), tuple(groups), "; ".join(notes), read)
 
 
 def speaker(name: str) -> str:
@@ -193,9 +210,9 @@ def _listed(lists: dict[str, bytes], name: str) -> set[str]:
         ) from error
 
 
-def _seconds(found: Found) -> list[np.ndarray]:
+def _seconds(tree: Tree) -> list[np.ndarray]:
     """Return the whole seconds of the background noise ``exercise_bike``."""
     from gptfl_datasets.files.audio import decode
 
-    wave = decode(found.tree.read(_BIKE), _BIKE)
+    wave = decode(tree.read(_BIKE), _BIKE)
     return [wave[start : start + SAMPLE_RATE] for start in range(0, len(wave), SAMPLE_RATE)]

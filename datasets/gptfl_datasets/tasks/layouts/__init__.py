@@ -1,0 +1,1 @@
+"""Layouts that people have on disk besides the official ones."""
