@@ -8,7 +8,10 @@ import io
 import json
 import sys
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -200,3 +203,40 @@ def as_zip() -> Callable[[Path, Path, str], Path]:
         return target
 
     return pack
+
+
+class Site(SimpleHTTPRequestHandler):
+    """A folder on loopback."""
+
+    asked: list[str] = []  # noqa: RUF012 - emptied for each test
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, format: str, *words: object) -> None:
+        """Write nothing."""
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    """Paths that were asked of a server of this test."""
+    Site.asked.clear()
+    return Site.asked
+
+
+@pytest.fixture
+def serve(asked: list[str]) -> Iterator[Callable[[Path], str]]:
+    """Return what serves a folder in its owner's place, and gives the address."""
+    servers = []
+
+    def start(folder: Path) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Site, directory=str(folder)))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()

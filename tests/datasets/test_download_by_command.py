@@ -1,11 +1,8 @@
 """A data set that is not there, from the command line: brought once, or one sentence."""
 
 import hashlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,43 +13,26 @@ from gptfl_datasets.tasks import cifar
 NAME = "cifar-100-python.tar.gz"
 
 
-class Site(SimpleHTTPRequestHandler):
-    """A folder on loopback."""
-
-    asked: list[str] = []  # noqa: RUF012 - emptied for each test
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        super().do_GET()
-
-    def log_message(self, format: str, *words: object) -> None:
-        """Write nothing."""
-
-
 @pytest.fixture
 def site(
     cifar100_tree: Path,
     tmp_path: Path,
     as_tar_gz: Callable[..., Path],
+    serve: Callable[[Path], str],
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Path]:
+) -> Path:
     """The owner's folder with CIFAR-100's archive; its address takes the official one's place."""
     folder = tmp_path / "site"
     folder.mkdir()
     packed = as_tar_gz(cifar100_tree / "cifar-100-python", folder / NAME, "cifar-100-python")
-    Site.asked.clear()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Site, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     official = replace(
         cifar.CIFAR100.layout.files[NAME],
-        url=f"http://127.0.0.1:{server.server_port}/{NAME}",
+        url=f"{serve(folder)}/{NAME}",
         nbytes=packed.stat().st_size,
         md5=hashlib.md5(packed.read_bytes()).hexdigest(),
     )
     monkeypatch.setitem(cifar.CIFAR100.layout.files, NAME, official)
-    yield folder
-    server.shutdown()
-    server.server_close()
+    return folder
 
 
 def words(tmp_path: Path, *more: str) -> list[str]:
@@ -61,7 +41,7 @@ def words(tmp_path: Path, *more: str) -> list[str]:
 
 
 def test_prepare_brings_it_once(
-    site: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    site: Path, tmp_path: Path, asked: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(tmp_path, "--prepare")) == 0
     answer = capfd.readouterr()
@@ -73,7 +53,7 @@ def test_prepare_brings_it_once(
     assert [p.name for p in (tmp_path / "data").rglob("*") if p.is_file()] == [NAME]
     assert main(words(tmp_path, "--verify")) == 0
     assert "the samples are the same" in capfd.readouterr().out
-    assert len(Site.asked) == 1
+    assert len(asked) == 1
 
 
 def test_a_run_brings_it_too(site: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -96,13 +76,13 @@ def test_a_run_brings_it_too(site: Path, tmp_path: Path, capfd: pytest.CaptureFi
 
 @pytest.mark.parametrize("more", [[], ["--prepare", "--no-download"], ["--verify"]])
 def test_nothing_is_fetched_unless_asked(
-    site: Path, tmp_path: Path, more: list[str], capfd: pytest.CaptureFixture[str]
+    site: Path, tmp_path: Path, more: list[str], asked: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words(tmp_path, *more)) == 2
     (sentence,) = capfd.readouterr().err.splitlines()
     for part in (NAME, str(tmp_path / "data" / "cifar100"), "bytes", "data cifar100 --prepare"):
         assert part in sentence
-    assert not Site.asked
+    assert not asked
     assert not (tmp_path / "data").exists()
 
 

@@ -11,6 +11,8 @@ from gptfl_bench.data.access import Access
 from gptfl_datasets.files.download import Remote, checksum, fetch
 from gptfl_datasets.files.tree import Tree, open_tree
 
+_PACKED = ".7z"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -91,11 +93,14 @@ def find(layout: Layout, path: str | None, access: Access, others: Sequence[Layo
         UsageError: If they are nowhere; the sentence says what is looked for and how to bring it.
     """
     places = [Path(path).expanduser()] if path else places_of(layout.dataset, access)
+    if places[0].suffix.lower() == _PACKED:
+        raise _packed(places[0], layout, places[0].parent)
     for place in places:
         for known in (layout, *others):
             if found := look(known, place):
                 return found
-    _refuse_packed(layout, places[0])
+    for packed in sorted(places[0].glob(f"*{_PACKED}")):
+        raise _packed(packed, layout, places[0])
     if path:
         raise UsageError(
             f"data.path={path!r} holds no {layout.dataset}; {wanted(layout, places[0])}"
@@ -118,19 +123,12 @@ def find(layout: Layout, path: str | None, access: Access, others: Sequence[Layo
     return found
 
 
-def _refuse_packed(layout: Layout, place: Path) -> None:
-    """Refuse an archive of 7z, as Kaggle packs its competitions, which no library here reads.
-
-    Raises:
-        UsageError: Naming it, and the official file.
-    """
-    packed = [place] if place.is_file() else sorted(place.glob("*.7z"))
-    if packed and packed[0].suffix.lower() == ".7z":
-        folder = place.parent if place.is_file() else place
-        raise UsageError(
-            f"{str(packed[0])!r} is packed by 7z, which is not read; unpack it where it is, or "
-            f"{wanted(layout, folder)}"
-        )
+def _packed(path: Path, layout: Layout, folder: Path) -> UsageError:
+    """Return the error for an archive of 7z, as Kaggle packs its competitions."""
+    return UsageError(
+        f"{str(path)!r} is packed by 7z, which is not read; unpack it where it is, or "
+        f"{wanted(layout, folder)}"
+    )
 
 
 def places_of(dataset: str, access: Access) -> list[Path]:

@@ -43,7 +43,7 @@ LAYOUT = Layout(
 KAGGLE = Layout("esc50", {}, ("environmental-sound-classification-50",), ("esc50.csv", "audio/"))
 """As Kaggle has it: the table at the top, the official clips below ``audio/audio``."""
 _FOLDERS = ("audio/audio/44100/", "audio/audio/", "audio/44100/", "audio/")
-"""Where such clips lie, the first that has all; others beside them are of another rate."""
+"""Where such clips may lie; others beside them are of another rate."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,9 @@ def _read(workspace: Workspace, found: Found, options: EscOptions) -> About:
 
 
 def _placed(table: list[Clip], there: set[str]) -> list[Clip]:
-    """Return Kaggle's clips by where they lie, in the first folder that has all of them."""
+    """Return Kaggle's clips by where they lie: in the first folder that has most of them."""
     names = [clip.file.removeprefix("audio/") for clip in table]
-    folder = next((f for f in _FOLDERS if all(f + name in there for name in names)), _FOLDERS[0])
+    folder = max(_FOLDERS, key=lambda folder: sum(folder + name in there for name in names))
     return [replace(clip, file=folder + name) for clip, name in zip(table, names, strict=True)]
 
 

@@ -123,9 +123,13 @@ class Published(ABC):
                 f"and nothing is downloaded here; put it into {str(target.parent)!r}, or name it "
                 f"with generators.{name}.path=."
             )
-        with bar(target.name, of_bytes=True) as move:
-            what = f"{name}: {target.name}"
-            fetch(remote, target, what=what, announce=self.access.announce, progress=move)
+        try:
+            with bar(target.name, of_bytes=True) as move:
+                what = f"{name}: {target.name}"
+                fetch(remote, target, what=what, announce=self.access.announce, progress=move)
+        except UsageError as error:
+            instead = "or go on without it by --no-download or another synthetic.generator"
+            raise UsageError(f"{str(error).rstrip('.')}, {instead}.") from error
         try:
             self._files()
         except UsageError as error:
