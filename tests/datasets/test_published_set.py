@@ -26,7 +26,10 @@ ARCHIVE = Cifake.layout.archive
 TOP = f"{ARCHIVE.removesuffix('.zip')}/DATASET"
 CLASSES = json.loads((Path(__file__).parent / "class_names.json").read_text("utf-8"))["cifar10"]
 EACH = 12
-SMALL = ["num_clients=4", "cohort_size=2", "rounds=1", "partition.min_size=1", "model=convnet_tiny"]
+SMALL = [
+    *("num_clients=4", "cohort_size=2", "rounds=1", "partition.min_size=1", "model=linear"),
+    *("methods.gptfl.pretrain.epochs=1", "quality.samples=0"),
+]
 Files = dict[str, bytes]
 Make = Callable[[int, int], bytes]
 
@@ -161,7 +164,7 @@ def test_the_users_own_command_brings_both_and_gptfl_runs(
 def test_all_methods_run_by_the_users_own_command(
     site: Path, home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(tmp_path / "runs", "--methods", "all") == 0
+    assert run(tmp_path / "runs", "--methods", "all", "model=cnn_small") == 0
     statuses = {name: row["status"] for name, row in rows(tmp_path / "runs", capfd).items()}
     assert statuses == dict.fromkeys(methods.names(), "finished")
 

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from gptfl_bench.architectures.network import models
 from gptfl_bench.cells.profile import profile
+from gptfl_bench.core.code.identity import of_program
 from gptfl_bench.core.registry import Registry
 from gptfl_bench.data import loaders
 from gptfl_bench.data.access import Access
@@ -76,12 +77,13 @@ def profiles() -> list[tuple[str, dict[str, str], bool | None]]:
 def automatic() -> dict[str, Choice]:
     """Return what ``synthetic.generator=auto`` takes here for each data set, as it is by default.
 
-    Data of the user's own, which it must read for that, are left out.
+    Data that have to be read for that are left out, but for those that come with a package.
     """
     access = Access()
     found = {}
     for name in tasks.names():
-        if loaders.reads_files(name) and loaders.modality(name) is None:
+        comes_along = of_program(tasks.get(name)) and not loaders.reads_files(name)
+        if loaders.modality(name) is None and not comes_along:
             continue
         wanted = wanted_for(name, access, partial(loaders.load, name, {}, access))
         found[name] = choose(wanted, {})
