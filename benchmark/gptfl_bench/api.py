@@ -17,6 +17,7 @@ from gptfl_bench.engine.handed import Handed
 from gptfl_bench.engine.method import Method
 from gptfl_bench.explore import access_to
 from gptfl_bench.runs import experiment, launchers
+from gptfl_bench.runs import grid as grids
 from gptfl_bench.runs.bars import for_caller
 from gptfl_bench.runs.launchers import Launcher
 from gptfl_reports.notebook import Results
@@ -28,7 +29,7 @@ def run(
     seeds: Seeds = (0, 1, 2),
     out: str | Path | None = None,
     *,
-    preset: str = "default",
+    preset: str = "auto",
     model: str | Handed | None = None,
     launcher: Launcher = "basic",
     force: bool | Sequence[str] = False,
@@ -36,6 +37,7 @@ def run(
     data_folder: str | Path | None = None,
     download: bool = True,
     progress: bool = True,
+    grid: Mapping[str, Sequence[object]] | None = None,
     **overrides: object,
 ) -> Results:
     """Run every missing cell and return what came of all of them.
@@ -45,7 +47,8 @@ def run(
         dataset: Name of a data set, or a task.
         seeds: Roots of randomness: one or several whole numbers.
         out: Run folder; if left out, a temporary one that lasts as long as the results.
-        preset: Name of the preset.
+        preset: Name of the preset; ``auto`` takes ``default`` where there is a GPU or the data are
+            small, ``cpu`` elsewhere, and the record has the name it took.
         model: Name of a network, a network whose weights are the start, or a class or function
             that makes one, of ``input_shape`` and ``num_classes`` if it takes them, with other
             weights for each seed.
@@ -55,6 +58,8 @@ def run(
         data_folder: Folder in which data sets are looked for and into which they are downloaded.
         download: Whether a data set that is not there may be downloaded.
         progress: Whether to show bars on a terminal, and lines in a notebook.
+        grid: Values of settings that are combined to a grid of tasks:
+            ``{"partition.alpha": [0.1, 0.5], "cohort_size": [1, 10]}`` has four.
         **overrides: Settings: ``rounds=5``, ``plan={"lr": 0.1}``, or ``**{"plan.lr": 0.1}``.
 
     Raises:
@@ -66,22 +71,24 @@ def run(
     if isinstance(model, str):
         overrides["model"] = model
     access = access_to(data_folder, cache, download)
-    plan = experiment.plan(
+    tasks = grids.plan(
         asked,
         dataset,
         preset,
         seeds,
-        list(_flatten(overrides)),
+        [*_flatten(overrides), *_sweeps(grid or {})],
         None if isinstance(model, str) else model,
         access,
     )
+    cells = tasks.cells
     scratch = None if out is not None else _temporary()
     folder = Path(scratch.name) / "run" if scratch else Path(str(out)).expanduser()
-    context = experiment.context(folder, "gptfl_bench.run", force, access.cache, plan.cells)
+    context = experiment.context(folder, "gptfl_bench.run", force, access.cache, cells)
     with for_caller() if progress else Silent() as shown:
-        cells = tuple(launchers.execute(plan.cells, context, shown, launcher))
+        ended = launchers.execute(grids.in_turn(cells), context, shown, launcher)
+        found = {cell.record["run_id"]: cell for cell in ended}
     # A temporary folder stays for as long as somebody holds its results.
-    return Results(cells, scratch)
+    return Results(tuple(found[cell.run_id] for cell in cells), scratch)
 
 
 def _temporary() -> "tempfile.TemporaryDirectory[str]":
@@ -91,6 +98,26 @@ def _temporary() -> "tempfile.TemporaryDirectory[str]":
         raise UsageError(
             f"no folder for temporary files can be made ({error.strerror}); name one with out=."
         ) from error
+
+
+def _sweeps(grid: Mapping[str, Sequence[object]]) -> list[str]:
+    """Return settings with several values as ``key=value,value`` texts.
+
+    Raises:
+        UsageError: If there is no value, or one that can't be a setting's.
+    """
+    texts = []
+    for key, values in grid.items():
+        if isinstance(values, str) or not isinstance(values, Iterable) or not [*values]:
+            raise UsageError(
+                f"grid has {key!r}: {values!r}, but needs a list of values, such as [0.1, 0.5]."
+            )
+        points = [_flatten({key: value}) for value in values]
+        if not all(len(point) == 1 for point in points):
+            raise UsageError(f"grid has {key!r}: {values!r}; name each setting by itself.")
+        parts = [point.partition("=")[2] for (point,) in points]
+        texts.append(f"{points[0][0].partition('=')[0]}={','.join(parts)}")
+    return texts
 
 
 def _flatten(values: Mapping[str, object], prefix: str = "") -> list[str]:

@@ -37,6 +37,7 @@ from gptfl_bench.engine.method import Need, methods
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training.distill import distill, outputs
 from gptfl_bench.training.fit import Plan
+from gptfl_bench.training.work import Amounts, Work, train
 from gptfl_methods.fedavg import FedAvg
 
 
@@ -74,6 +75,12 @@ class DsFl(FedAvg):
     def weightings(self) -> tuple[Weighting, ...]:
         """All clients count alike."""
         return ("uniform",)
+
+    def work(self, amounts: Amounts) -> tuple[Work, ...]:
+        """Return that of FedAvg, distillation at clients and server, and clients' predictions."""
+        opened = min(self.open_per_round, amounts.public)
+        distilled = train(self.distillation, opened, amounts.visits + amounts.rounds)
+        return super().work(amounts) + distilled + amounts.looked_at(opened, amounts.visits)
 
     def prepare(self, server: Server) -> Groups:
         """Return the start model, of the server and of clients to come, and no soft labels yet."""

@@ -33,6 +33,7 @@ from gptfl_bench.engine.method import Generates, Need, methods
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training.distill import distill
 from gptfl_bench.training.fit import Plan
+from gptfl_bench.training.work import Amounts, Work, train
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.parts.augment import Augmentation
 from gptfl_methods.parts.matching import Matching
@@ -69,6 +70,15 @@ class DynaFed(FedAvg):
         """Refuse values outside their range."""
         at_least(self, {"length": 2})
         above_zero(self, "memory_limit_gib")
+
+    def work(self, amounts: Amounts) -> tuple[Work, ...]:
+        """Return that of FedAvg, making the images once, and training on them ever after."""
+        later = max(amounts.rounds - self.length + 1, 0)
+        images = self.matching.images_per_class * amounts.num_classes
+        # A step that is differentiated through costs about as much as two.
+        inner = 2 * self.matching.outer_steps * self.matching.inner_steps if later else 0
+        made = Work("train", images, inner)
+        return (*super().work(amounts), made, *train(self.finetune, images, later))
 
     def prepare(self, server: Server) -> Groups:
         """Return the start weights, a trajectory of one and a synthetic set of noise."""

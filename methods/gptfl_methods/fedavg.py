@@ -24,6 +24,7 @@ from gptfl_bench.engine.cohort import Cohort, Weighting
 from gptfl_bench.engine.method import Method, methods
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training.fit import FitResult, Plan, cross_entropy
+from gptfl_bench.training.work import Amounts, Work
 
 
 @methods.register(
@@ -47,6 +48,10 @@ class FedAvg(Method):
     def weightings(self) -> tuple[Weighting, ...]:
         """Return its one weighting."""
         return (self.weighting,)
+
+    def work(self, amounts: Amounts) -> tuple[Work, ...]:
+        """Return local training."""
+        return amounts.at_clients(self.plan)
 
     def prepare(self, server: Server) -> Groups:
         """Return the start weights as the state."""

@@ -32,6 +32,7 @@ from gptfl_bench.engine.method import Need, methods
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training.distill import distill, outputs
 from gptfl_bench.training.fit import Plan
+from gptfl_bench.training.work import Amounts, Work
 from gptfl_methods.fedavg import FedAvg
 
 
@@ -59,6 +60,13 @@ class FedDF(FedAvg):
     distillation: Plan = Plan(
         steps=200, batch_size=128, lr=1e-3, optimizer="adamw", clip_norm=5.0, schedule="cosine"
     )
+
+    def work(self, amounts: Amounts) -> tuple[Work, ...]:
+        """Return that of FedAvg, the ensemble's predictions and distillation."""
+        ensemble = amounts.looked_at(amounts.public, amounts.visits)
+        return (
+            super().work(amounts) + ensemble + amounts.at_server(self.distillation, amounts.public)
+        )
 
     def aggregate(self, state: Groups, cohort: Cohort, server: Server) -> Groups:
         """Return the state with the distilled average."""

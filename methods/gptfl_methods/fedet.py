@@ -34,11 +34,10 @@ from gptfl_bench.engine.method import Need, methods
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training.distill import outputs
 from gptfl_bench.training.fit import Plan, fit
+from gptfl_bench.training.work import Amounts, Work
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.parts.consensus import consensus
-
-# Encoders bear their architecture's mark, heads none: the cohort's means are over who sent a name.
-_HEAD = "head."
+from gptfl_methods.parts.marks import HEAD, marked, unmarked
 
 
 @methods.register(
@@ -74,13 +73,19 @@ class FedET(FedAvg):
         """Return the small architectures."""
         return self.client_models
 
+    def work(self, amounts: Amounts) -> tuple[Work, ...]:
+        """Return training of small models, their predictions and distillation."""
+        small = amounts.at_clients(self.plan, self.client_models)
+        ensemble = amounts.looked_at(amounts.public, amounts.visits, self.client_models)
+        return small + ensemble + amounts.at_server(self.distillation, amounts.public)
+
     def prepare(self, server: Server) -> Groups:
         """Return the large model's start and the small encoders'."""
         state = {**super().prepare(server), "small": Tree(), "small_buffers": Tree()}
         for name in self.client_models:
             start = server.start_of(name)
             own, large = (
-                {n: [*t.shape] for n, t in g.part(model, _HEAD).items()}
+                {n: [*t.shape] for n, t in g.part(model, HEAD).items()}
                 for model in (start["model"], state["model"])
             )
             if own != large:
@@ -88,30 +93,30 @@ class FedET(FedAvg):
                     f"fedet's client_models={name!r} has a head of {own}, the server's network one "
                     f"of {large}; choose small models whose head has the same shape."
                 )
-            marked = _marked(name, start)
-            state["small"] |= g.part(marked["model"], f"{name}/")
-            state["small_buffers"] |= marked.get("buffers", {})
+            own_names = marked(name, start)
+            state["small"] |= g.part(own_names["model"], f"{name}/")
+            state["small_buffers"] |= own_names.get("buffers", {})
         return state
 
     def downlink(self, state: Groups, client_id: int) -> Groups:
         """Return the client's encoder and the server's head."""
         mark = self._architecture(client_id) + "/"
         encoder, buffers = (g.part(state.get(n, {}), mark) for n in ("small", "small_buffers"))
-        return {"model": encoder | g.part(state["model"], _HEAD), "buffers": buffers}
+        return {"model": encoder | g.part(state["model"], HEAD), "buffers": buffers}
 
     def client_update(self, received: Groups, client: Client) -> Groups:
         """Return the update of the small model."""
         name = self._architecture(client.id)
-        small = _unmarked(name, received)
+        small = unmarked(name, received)
         model = client.new_model(small, name)
         self.train(model, small, client)
         delta = g.subtract(g.trainable(model), small["model"])
-        return _marked(name, {"delta": delta, "buffers": g.buffers(model)})
+        return marked(name, {"delta": delta, "buffers": g.buffers(model)})
 
     def aggregate(self, state: Groups, cohort: Cohort, server: Server) -> Groups:
         """Return the state after transfer up, distillation and the encoders' means."""
         mean = cohort.mean("delta", self.weighting)
-        head = {name: tensor + mean[name] for name, tensor in g.part(state["model"], _HEAD).items()}
+        head = {name: tensor + mean[name] for name, tensor in g.part(state["model"], HEAD).items()}
         model = server.new_model({**state, "model": state["model"] | head})
         labels, diverse = consensus(self.ensemble(state, cohort, server))
 
@@ -132,17 +137,9 @@ class FedET(FedAvg):
         for client_id, reply in zip(cohort.clients, cohort.replies, strict=True):
             name, sent = self._architecture(client_id), self.downlink(state, client_id)
             small = {**sent, **reply, "model": g.add(sent["model"], reply["delta"])}
-            predict = partial(server.networks.variant(name).apply, _unmarked(name, small))
+            predict = partial(server.networks.variant(name).apply, unmarked(name, small))
             logits.append(outputs(predict, server.public()))
         return torch.stack(logits)
 
     def _architecture(self, client_id: int) -> str:
         return self.client_models[client_id % len(self.client_models)]
-
-
-def _marked(name: str, groups: Groups) -> Groups:
-    return g.rename(groups, lambda n: n if n.startswith(_HEAD) else f"{name}/{n}")
-
-
-def _unmarked(name: str, groups: Groups) -> Groups:
-    return g.rename(groups, lambda n: n.removeprefix(f"{name}/"))

@@ -37,12 +37,12 @@ from gptfl_bench.engine.method import Generates, Need, methods
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training.distill import distill
 from gptfl_bench.training.fit import Plan
+from gptfl_bench.training.work import Amounts, Work
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.parts.image_generator import ImageGenerator, sample_labels
 from gptfl_methods.parts.server_generator import diversity_loss, fresh, kept, restored, teachers
 
-DECAY = 0.998
-"""Factor a round on the generator's step size."""
+DECAY = 0.998  # a round, of the generator's step size
 
 
 @methods.register(
@@ -84,6 +84,15 @@ class FedFtg(FedAvg):
         at_least(self, {"iterations": 0, "passes": 0, "noise": 1, "width": 1})
         at_least(self, {"label_weight": 0, "diversity_weight": 0})
         above_zero(self, "generator_lr")
+
+    def work(self, amounts: Amounts) -> tuple[Work, ...]:
+        """Return that of FedAvg, and steps of generator and student on made images."""
+        images = amounts.rounds * self.iterations
+        # A step of the generator goes through student and teacher, too.
+        steps = images * (3 * self.passes * amounts.cohort + self.student.total_steps(1))
+        size, looks = self.student.batch_size, images * amounts.cohort
+        made = (Work("train", size, steps), Work("predict", size, looks))
+        return super().work(amounts) + made
 
     def prepare(self, server: Server) -> Groups:
         """Return the start weights and a generator."""

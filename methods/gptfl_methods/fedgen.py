@@ -32,8 +32,9 @@ from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.cohort import Cohort
 from gptfl_bench.engine.method import Generates, Need, methods
 from gptfl_bench.engine.server import Server
+from gptfl_bench.training.work import Amounts, Work
 from gptfl_methods.fedavg import FedAvg
-from gptfl_methods.parts.feature_generator import FeatureGenerator, no_moments, revived, train
+from gptfl_methods.parts import feature_generator as fg
 from gptfl_methods.parts.server_generator import fresh, kept, teachers
 
 DECAY = 0.98  # a round, of alpha, beta and the generator's step size
@@ -80,17 +81,17 @@ class FedGen(FedAvg):
         at_least(self, {"noise": 1, "hidden": 1, "batch_size": 2})
         above_zero(self, "generator_lr")
 
+    def work(self, amounts: Amounts) -> tuple[Work, ...]:
+        """Return that of FedAvg, and steps of a small generator with each client's head."""
+        steps = self.generator_steps * amounts.rounds * (1 + amounts.cohort / 3)
+        return (*super().work(amounts), Work("train", self.batch_size, steps, "linear"))
+
     def prepare(self, server: Server) -> Groups:
         """Return the start weights, a generator and its optimizer's moments."""
         state = super().prepare(server)
-        encoder = server.new_model(state).eval().get_submodule("encoder")
-        with torch.no_grad():
-            x = torch.zeros(1, *server.input_shape, device=server.device)
-            features = encoder(x).shape[1]
-        sizes = (self.noise, self.hidden, server.num_classes, features)
-        generator = fresh(lambda: FeatureGenerator(*sizes), server.seed)
-        moments = no_moments(generator)
-        return {**state, "generator": kept(generator), "generator_adam": moments}
+        sizes = (self.noise, self.hidden, server.num_classes, fg.feature_count(server, state))
+        generator = fresh(lambda: fg.FeatureGenerator(*sizes), server.seed)
+        return {**state, "generator": kept(generator), "generator_adam": fg.no_moments(generator)}
 
     def downlink(self, state: Groups, client_id: int) -> Groups:
         """Return the global model and the generator; its counter of batches is for training."""
@@ -100,7 +101,7 @@ class FedGen(FedAvg):
     def client_update(self, received: Groups, client: Client) -> Groups:
         """Return the update after guided training, and how often each label was drawn."""
         model, device = client.new_model(received), client.data.y.device
-        generator = revived(received["generator"], client.num_classes, device).eval()
+        generator = fg.revived(received["generator"], client.num_classes, device).eval()
         drawn = torch.zeros(generator.num_classes, dtype=torch.int32, device=device)
         alpha, beta = (max(1e-4, s * DECAY ** (client.round - 1)) for s in (self.alpha, self.beta))
         rng, steps = client.rng("generated"), itertools.count()
@@ -113,14 +114,12 @@ class FedGen(FedAvg):
                 return value
             head = net.get_submodule("head")
             any_y = torch.randint(len(drawn), (self.batch_size,), generator=rng).to(y.device)
-            with torch.no_grad():
-                target = head(generator.sample(y, rng)[1]).softmax(1)
-                other = generator.sample(any_y, rng)[1]
+            made, other = (generator.features(labels, rng) for labels in (y, any_y))
             if self.alpha:
                 share = self.batch_size / self.plan.batch_size
                 value = value + share * alpha * F.cross_entropy(head(other), any_y)
             if self.beta:
-                log_p = logits.log_softmax(1)
+                log_p, target = logits.log_softmax(1), head(made).softmax(1).detach()
                 value = value + beta * F.kl_div(log_p, target, reduction="batchmean")
             return value
 
@@ -134,8 +133,8 @@ class FedGen(FedAvg):
         drawn = torch.stack([reply["labels"]["drawn"] for reply in cohort.replies])
         if not drawn.any():
             return averaged
-        generator = revived(state["generator"], server.num_classes, server.device)
-        moments = train(
+        generator = fg.revived(state["generator"], server.num_classes, server.device)
+        moments = fg.train(
             generator,
             state["generator_adam"],
             [network.get_submodule("head") for network in teachers(state, cohort, server)],

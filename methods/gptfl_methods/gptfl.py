@@ -26,6 +26,7 @@ from gptfl_bench.engine.server import Server
 from gptfl_bench.synthesis.synthesis import Synthesis
 from gptfl_bench.training.central import EarlyStop
 from gptfl_bench.training.fit import Plan
+from gptfl_bench.training.work import Amounts, Work, train
 from gptfl_methods.fedavg import FedAvg
 
 OWN = Generates("samples of a pre-trained generator", during_fl=False, at="server")
@@ -83,6 +84,16 @@ class GptFl(Method):
     def weightings(self) -> tuple[Weighting, ...]:
         """As the wrapped method."""
         return self.inner.weightings()
+
+    def work(self, amounts: Amounts) -> tuple[Work, ...]:
+        """Return pre-training to its plan's end, and that of the wrapped method."""
+        held_out = int(self.stop.share * amounts.synthetic)
+        pretraining = tuple(
+            replace(part, network=network, shared=True)
+            for network in ("", *self.architectures())
+            for part in train(self.pretrain, amounts.synthetic - held_out)
+        )
+        return pretraining + self.inner.work(amounts)
 
     def prepare(self, server: Server) -> Groups:
         """Discover labels, generate, pre-train, and prepare the wrapped method from there."""

@@ -19,7 +19,7 @@ where the authors give it to all they compare; ``projection = 0`` compares the t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 import torch
@@ -33,6 +33,7 @@ from gptfl_bench.core.ranges import above_zero, at_least
 from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.method import Need, methods
 from gptfl_bench.training.fit import FitResult
+from gptfl_bench.training.work import Amounts, Work
 from gptfl_methods.fedavg import FedAvg
 
 
@@ -64,6 +65,12 @@ class Moon(FedAvg):
         """Refuse values outside their range."""
         at_least(self, {"mu": 0, "projection": 0})
         above_zero(self, "temperature")
+
+    def work(self, amounts: Amounts) -> tuple[Work, ...]:
+        """Return that of FedAvg, and two frozen models' predictions from second visits on."""
+        local = super().work(amounts)
+        frozen = [replace(part, kind="predict", batches=2 * part.batches) for part in local]
+        return (*local, *(frozen if self.mu else ()))
 
     def network(self, template: nn.Module) -> nn.Module:
         """Return the task's network with the projection head at the end of its encoder."""

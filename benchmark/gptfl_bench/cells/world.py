@@ -74,8 +74,16 @@ def check_worlds(cells: Sequence[CellSpec]) -> None:
     Raises:
         UsageError: If a name, a value or a file does not fit, or what is needed can't be brought.
     """
+    by_task: dict[str, list[CellSpec]] = {}
+    for spec in cells:
+        by_task.setdefault(repr((spec.dataset_name, spec.settings)), []).append(spec)
+    for members in by_task.values():
+        _check_task(members)
+
+
+def _check_task(cells: Sequence[CellSpec]) -> None:
     by_seed = {spec.seed: spec for spec in reversed(cells)}
-    data = {s: divide(spec.load_task(), spec.settings, s) for s, spec in by_seed.items()}
+    data = {spec.seed: data_of(spec) for spec in by_seed.values()}
     if users := [spec for spec in cells if spec.uses_synthetic]:
         users[0].bring_generator()
     first = cells[0]
@@ -116,8 +124,7 @@ def build_world(spec: CellSpec) -> World:
     Raises:
         UsageError: If a name, a value or a file does not fit.
     """
-    device = pick_device(spec.settings.device)
-    data = divide(spec.load_task(), spec.settings, spec.seed)
+    device, data = pick_device(spec.settings.device), data_of(spec)
     networks = build_networks(spec, data.task, spec.seed, device, spec.method.network)
     return World(
         data.task,
@@ -128,6 +135,15 @@ def build_world(spec: CellSpec) -> World:
         networks,
         device,
     )
+
+
+def data_of(spec: CellSpec) -> Division:
+    """Return a cell's samples, and which client holds which.
+
+    Raises:
+        UsageError: If a name, a value or a file does not fit.
+    """
+    return divide(spec.load_task(), spec.settings, spec.seed)
 
 
 def divide(task: Task, settings: Settings, seed: int) -> Division:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptfl_bench.commands.options import OK, access_of, arrange_access, expanded
+from gptfl_bench.commands.options import OK, PRESETS_HELP, access_of, arrange_access, expanded
 from gptfl_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     either.add_argument("--verify", action="store_true", help="read all again, compare checksums")
     either.add_argument("--prepare", action="store_true", help="download what is missing, decode")
     add("--partition", action="store_true", help="draw which client holds what")
-    add("--preset", default="default", metavar="P", help="quick, default, cpu or paper")
+    add("--preset", default="auto", metavar="P", help=PRESETS_HELP)
     add("--seed", type=int, default=0, metavar="S", help="seed of the partition (default: 0)")
     add(
         "--out", type=expanded, default=Path("partitions"), metavar="DIR", help="folder of drawings"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptfl_bench.commands.options import OK, access_of, arrange_access, expanded
+from gptfl_bench.commands.options import OK, PRESETS_HELP, access_of, arrange_access, expanded
 from gptfl_bench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     add("--money", type=float, metavar="M", help="most money to spend now; needs a price")
     add("--plan", action="store_true", help="say what would be made at what cost, and stop")
     add("--rank", default="0/1", metavar="R/N", help="part R, from 0, of the work of N processes")
-    add("--preset", default="default", metavar="P", help="quick, default, cpu or paper")
+    add("--preset", default="auto", metavar="P", help=PRESETS_HELP)
     add("--out", type=expanded, metavar="DIR", help="folder (default: synthetic/D-G)")
     arrange_access(parser)
     add("overrides", nargs="*", metavar="key=value", help="settings, as of run")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptfl_bench.commands.options import access_of, arrange_access, expanded
+from gptfl_bench.commands.options import PRESETS_HELP, access_of, arrange_access, expanded
 
 if TYPE_CHECKING:
     from gptfl_bench.labels.sketch import Shape
@@ -19,7 +19,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``labels``."""
     add = parser.add_argument
     add("--dataset", default="digits", metavar="D", help="data set (default: digits)")
-    add("--preset", default="default", metavar="P", help="quick, default, cpu or paper")
+    add("--preset", default="auto", metavar="P", help=PRESETS_HELP)
     add("--seed", type=int, default=0, metavar="S", help="seed (default: 0)")
     add(
         "--decode-rates",

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from gptfl_bench.runs.launchers import Launcher
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+PRESETS_HELP = (
+    "quick, default, cpu or paper; auto (default) takes default where there is a GPU or the data "
+    "are small, else cpu"
+)
 
 
 def names(text: str) -> list[str]:

@@ -1,20 +1,25 @@
 """The command ``reproduce``: a table or figure of the paper measured, beside its numbers."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptfl_bench.commands.options import (
     access_of,
     arrange_access,
+    arrange_launcher,
     arrange_seeds,
     expanded,
+    launcher_of,
     seeds_of,
 )
+from gptfl_bench.commands.run import carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gptfl_bench.runs.grid import Point
     from gptfl_bench.runs.reproductions import Arm, Block
     from gptfl_reports.records.cells import Cell
     from gptfl_reports.tables.beside import Measured
@@ -28,6 +33,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     add("--dataset", action="append", default=[], metavar="D", help="only this one; repeatable")
     arrange_seeds(parser)
     add("--out", type=expanded, metavar="DIR", help="run folder (default: reproduce/T-SCALE)")
+    arrange_launcher(parser)
     add("--plan", action="store_true", help="print the cells and run nothing")
     arrange_access(parser)
     add("overrides", nargs="*", metavar="key=value", help="settings of all cells, as of run")
@@ -36,44 +42,48 @@ def arrange(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the cells behind a table or figure, and print measured beside published."""
     from gptfl_bench.core.errors import unknown
-    from gptfl_bench.runs import experiment, launchers, reproductions
-    from gptfl_bench.runs.bars import for_terminal
+    from gptfl_bench.runs import experiment, grid, launchers, reproductions
+    from gptfl_bench.runs.forecast import outlook
     from gptfl_reports.report import write_report
     from gptfl_reports.tables import beside
 
     if options.scale not in ("cpu", "paper"):
         raise unknown("scale", options.scale, ("cpu", "paper"))
-    seeds = seeds_of(options)
+    launcher, access, seeds = launcher_of(options), access_of(options), seeds_of(options)
     blocks = reproductions.blocks(options.name, options.scale, options.dataset)
-    arms = [(block, arm) for block in blocks for arm in block.arms]
-    plans = [
-        experiment.plan(
+    # With settings of several values, an arm has a row for each combination.
+    arms = [
+        (block, arm, point)
+        for block in blocks
+        for arm in block.arms
+        for point in grid.plan(
             [arm.method],
             block.name,
             options.scale,
             seeds,
             [*block.settings(arm, options.scale), *options.overrides],
-            access=access_of(options),
-        ).cells
-        for block, arm in arms
+            access=access,
+        ).points
     ]
     if options.plan:
-        for (block, arm), specs in zip(arms, plans, strict=True):
-            settings = " ".join(block.settings(arm, options.scale))
+        for block, arm, point in arms:
+            specs = point.plan.cells
+            settings = " ".join([*block.settings(arm, options.scale), *point.settings])
             print(f"{block.dataset}, {arm.published}: {specs[0].name} {settings}, {len(specs)}x")
         return 0
     out = options.out or Path("reproduce") / f"{options.name}-{options.scale}"
     command = f"gptfl-bench reproduce {options.name} --scale {options.scale}"
     context = experiment.context(out, command, cache=options.cache)
     # Several numbers may come from one cell.
-    distinct = list({spec.run_id: spec for some in plans for spec in some}.values())
-    with for_terminal() as shown:
-        cells = {
-            c.record["run_id"]: c for c in launchers.execute(distinct, context, shown, "basic")
-        }
+    planned = grid.Grid(tuple(point for _, _, point in arms))
+    distinct = grid.in_turn(planned.cells)
+    launchers.check(distinct, context)
+    ahead = outlook.look_ahead(distinct, context, launcher)
+    print("\n".join(outlook.lines(ahead, options.scale)), file=sys.stderr, flush=True)
+    cells = {c.record["run_id"]: c for c in carry_out(ahead, context, launcher)}
     measured = [
-        _measured(options.name, block, arm, [cells[spec.run_id] for spec in some])
-        for (block, arm), some in zip(arms, plans, strict=True)
+        _measured(options.name, block, arm, point, [cells[s.run_id] for s in point.plan.cells])
+        for block, arm, point in arms
     ]
     print(beside.as_text(measured, options.scale), end="")
     for path in [
@@ -84,7 +94,9 @@ def run(options: argparse.Namespace) -> int:
     return 1 if any(cell.ending.status == "failed" for cell in cells.values()) else 0
 
 
-def _measured(name: str, block: "Block", arm: "Arm", cells: "Sequence[Cell]") -> "Measured":
+def _measured(
+    name: str, block: "Block", arm: "Arm", point: "Point", cells: "Sequence[Cell]"
+) -> "Measured":
     from gptfl_reports.tables.beside import Measured
 
     finished = [cell for cell in cells if cell.ending.status == "finished"]
@@ -103,6 +115,6 @@ def _measured(name: str, block: "Block", arm: "Arm", cells: "Sequence[Cell]") ->
         tuple(value for value in values if value is not None),
         "; ".join(sorted(reasons)),
         f"{record['model']['name']}, {record['rounds']} rounds of {record['cohort_size']} of "
-        f"{record['num_clients']} clients",
+        f"{record['num_clients']} clients" + "".join(f", {text}" for text in point.settings),
         record["metric"],
     )

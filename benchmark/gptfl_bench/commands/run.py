@@ -1,13 +1,19 @@
 """The command ``run``: every missing cell, then the leaderboard."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptfl_bench.commands.options import (
     FAILED,
     OK,
+    PRESETS_HELP,
     access_of,
     arrange_access,
     arrange_launcher,
@@ -18,8 +24,15 @@ from gptfl_bench.commands.options import (
     names,
     seeds_of,
 )
+from gptfl_bench.core.errors import UsageError
+from gptfl_bench.data.access import DataMissing
 
 if TYPE_CHECKING:
+    from gptfl_bench.cells.cell import Context
+    from gptfl_bench.cells.spec import CellSpec
+    from gptfl_bench.runs import grid
+    from gptfl_bench.runs.forecast.outlook import Outlook
+    from gptfl_bench.runs.launchers import Launcher
     from gptfl_reports.records.cells import Cell
 
 METHODS_HELP = (
@@ -33,7 +46,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--methods", default="all", metavar="M,..", help=METHODS_HELP)
     add("--dataset", default="digits", metavar="D", help="data set (default: digits)")
-    add("--preset", default="default", metavar="P", help="quick, default, cpu or paper")
+    add("--preset", default="auto", metavar="P", help=PRESETS_HELP)
     arrange_seeds(parser)
     add(
         "--out",
@@ -47,46 +60,130 @@ def arrange(parser: argparse.ArgumentParser) -> None:
         "--force", nargs="?", const="", metavar="ID,..",
         help="run cells again that have ended: all of the command's, or those of these ids",
     )  # fmt: skip
+    add("--plan", action="store_true", help="say what would run and how long it takes, and stop")
+    add("--cell", default="", metavar="ID,..", help="run only the cells of these ids, as in --plan")
     add("--cfg", action="store_true", help="print the resolved settings and run nothing")
     add("--export", default="", metavar="T,..", help="hand each cell to tensorboard or mlflow")
     arrange_access(parser)
-    add("overrides", nargs="*", metavar="key=value", help="settings, in Hydra's syntax")
+    add(
+        "overrides", nargs="*", metavar="key=value[,value]",
+        help="settings, in Hydra's syntax; several values make a grid of tasks",
+    )  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run every missing cell and print the leaderboard."""
-    from gptfl_bench.runs import config, experiment, launchers
-    from gptfl_bench.runs.bars import for_terminal
+    """Say what is to be done, run every missing cell and print the leaderboard."""
+    from gptfl_bench.runs import config, experiment, grid, launchers
+    from gptfl_bench.runs.forecast import outlook
     from gptfl_reports import exports
 
     launcher, access = launcher_of(options), access_of(options)
     force, overrides = _force(options)
     hand_over = exports.exporters(names(options.export), access.announce)
-    plan = experiment.plan(
-        names(options.methods),
-        options.dataset,
-        options.preset,
-        seeds_of(options),
-        overrides,
-        access=access,
-    )
+    methods, seeds = names(options.methods), seeds_of(options)
+    if options.plan:
+        access = replace(access, download=False)
+
+    def planned(preset: str) -> "grid.Grid":
+        return grid.plan(methods, options.dataset, preset, seeds, overrides, access=access)
+
+    tasks = planned(options.preset)
     if options.cfg:
-        print(config.as_yaml(plan.config, list(dict.fromkeys(c.name for c in plan.cells))), end="")
+        for point in tasks.points:
+            if point.settings:
+                print(f"---  # {' '.join(point.settings)}")
+            shown = list(dict.fromkeys(cell.name for cell in point.plan.cells))
+            print(config.as_yaml(point.plan.config, shown), end="")
         return OK
-    context = experiment.context(options.out, command_line(), force, options.cache, plan.cells)
-    # A download has its own bar, so it comes before the run's.
-    plan.bring()
-    with for_terminal() as shown:
-        cells = []
-        for cell in launchers.execute(plan.cells, context, shown, launcher):
-            cells.append(cell)
-            for export in hand_over:
-                export(cell, options.out)
-    _print_leaderboard(cells)
+    preset = tasks.points[0].plan.config.preset
+    if options.preset == config.AUTO:
+        preset += f", taken by auto for {config.fitting_preset(options.dataset, overrides)[1]}"
+    try:
+        # Cells are told apart by their data, too; a download has its own bar.
+        cells = tasks.only(names(options.cell)) if options.cell else grid.in_turn(tasks.cells)
+    except DataMissing as missing:
+        if not options.plan:
+            raise
+        print(f"preset: {preset}\ndata: {missing}\ntime: not known before the data are there")
+        return OK
+    context = experiment.context(options.out, command_line(), force, options.cache, tasks.cells)
+    launchers.check(cells, context)
+    others = {name: partial(_in_turn, planned, name) for name in ("cpu", "quick")}
+    ahead = outlook.look_ahead(cells, context, launcher, others)
+    if options.plan:
+        print("\n".join([*outlook.lines(ahead, preset), "", *outlook.listed(ahead)]))
+        return OK
+    print("\n".join(outlook.lines(ahead, preset)), file=sys.stderr, flush=True)
+    ended = carry_out(ahead, context, launcher, hand_over)
+    _print_leaderboard(ended)
     print(f"\nTables and a page: gptfl-bench report {options.out}")
-    rows = [cell.row() for cell in cells]
+    rows = [cell.row() for cell in ended]
     missed = [r for r in rows if r["status"] == "diverged" and r["target"] is not None]
     return FAILED if missed or any(r["status"] == "failed" for r in rows) else OK
+
+
+def carry_out(
+    ahead: "Outlook",
+    context: "Context",
+    launcher: "Launcher",
+    hand_over: "Sequence[Callable[[Cell, Path], None]]" = (),
+) -> "list[Cell]":
+    """Run cells that were checked, with the leaderboard so far in sight, and return them.
+
+    Args:
+        ahead: The cells, and what they are going to take.
+        context: What they are given.
+        launcher: Where they run.
+        hand_over: Takes each cell that ended and the run folder.
+    """
+    from gptfl_bench.runs import launchers
+    from gptfl_bench.runs.bars import for_terminal
+    from gptfl_bench.runs.forecast.outlook import in_words
+
+    started, ended = time.monotonic(), []
+    try:
+        with for_terminal() as shown:
+            for cell in launchers.launch(ahead.cells, context, shown, launcher):
+                ended.append(cell)
+                shown.standing(partial(_so_far, tuple(ended)))
+                for export in hand_over:
+                    export(cell, context.out)
+    except KeyboardInterrupt:
+        if begun := _begun(ahead.cells, context.out):
+            _print_leaderboard(begun)
+        raise
+    if ahead.forecast.to_run:
+        took = time.monotonic() - started
+        ahead.forecast.keep(context.artifacts, ended, took)
+        words = f"took {in_words(took)}; the estimate was {in_words(ahead.seconds)}"
+        print(words, file=sys.stderr, flush=True)
+    return ended
+
+
+def _in_turn(planned: "Callable[[str], grid.Grid]", preset: str) -> "Sequence[CellSpec]":
+    from gptfl_bench.runs import grid
+
+    return grid.in_turn(planned(preset).cells)
+
+
+def _so_far(cells: "Sequence[Cell]") -> str:
+    from gptfl_reports.numbers.board import leaderboard
+    from gptfl_reports.records.cells import in_order
+    from gptfl_reports.tables.leaderboard import so_far
+
+    return so_far(leaderboard(in_order(cells)), cells[-1])
+
+
+def _begun(cells: "Sequence[CellSpec]", out: Path) -> "list[Cell]":
+    """Return the cells of a run that have ended or begun; a damaged one is left out."""
+    from gptfl_reports.records.cells import RECORD, read_cell
+
+    found = []
+    for folder in (out / cell.run_id for cell in cells):
+        with suppress(UsageError):
+            if (folder / RECORD).exists():
+                found.append(read_cell(folder))
+    return found
 
 
 def _force(options: argparse.Namespace) -> tuple[bool | list[str], list[str]]:

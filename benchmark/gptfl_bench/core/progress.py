@@ -18,6 +18,9 @@ class Progress(AbstractContextManager["Progress", None], Protocol):
     def ended(self, name: str, text: str) -> None:
         """A cell ended."""
 
+    def standing(self, leaderboard: Callable[[], str]) -> None:
+        """The leaderboard so far can be told."""
+
 
 class Silent(AbstractContextManager["Silent", None]):
     """Shows nothing."""
@@ -29,6 +32,9 @@ class Silent(AbstractContextManager["Silent", None]):
         """Show nothing."""
 
     def ended(self, name: str, text: str) -> None:
+        """Show nothing."""
+
+    def standing(self, leaderboard: Callable[[], str]) -> None:
         """Show nothing."""
 
     def __exit__(self, *_: object) -> None:

@@ -13,6 +13,10 @@ DATA_VARIABLE = "GPTFL_BENCH_DATA"
 CACHE_VARIABLE = "GPTFL_BENCH_CACHE"
 
 
+class DataMissing(UsageError):  # noqa: N818 - files to fetch, no fault
+    """A data set's files are not there; the sentence says which, how large, and from where."""
+
+
 def default_data() -> Path:
     """Return the folder of data sets if no other is named."""
     return Path(os.environ.get(DATA_VARIABLE) or platformdirs.user_data_dir("gptfl-bench"))

@@ -85,6 +85,19 @@ class Apart(Protocol):
         ...
 
 
+def draw_cohort(seed: int, number: int, clients: int, size: int) -> list[int]:
+    """Return the ids of a round's cohort: uniform without replacement, ascending.
+
+    Args:
+        seed: The cell's seed.
+        number: Round from 1.
+        clients: Size of the population K.
+        size: Clients in the cohort.
+    """
+    order = torch.randperm(clients, generator=torch_rng(seed, "cohort", "round", number))
+    return sorted(order[:size].tolist())
+
+
 @dataclass
 class Federation:
     """All clients of a cell; :meth:`exchange` is the only place that visits them.
@@ -114,10 +127,7 @@ class Federation:
 
     def sample_cohort(self, number: int, size: int) -> list[int]:
         """Return ``size`` client ids drawn uniformly without replacement, ascending."""
-        order = torch.randperm(
-            len(self.clients), generator=torch_rng(self.seed, "cohort", "round", number)
-        )
-        return sorted(order[:size].tolist())
+        return draw_cohort(self.seed, number, len(self.clients), size)
 
     def exchange(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.core.registry import Registry
+from gptfl_bench.training.work import Amounts, Work
 
 if TYPE_CHECKING:
     from gptfl_bench.engine.client import Client
@@ -115,6 +116,14 @@ class Method(ABC):
         Secure aggregation sends a part for each; one that is not here can't be asked for then.
         """
         return ("examples", "uniform")
+
+    def work(self, amounts: Amounts) -> tuple[Work, ...]:
+        """Return what it computes in a whole cell, roughly, to tell its time; nothing by default.
+
+        Args:
+            amounts: Rounds, visits and samples of the cell.
+        """
+        return ()
 
     @abstractmethod
     def prepare(self, server: "Server") -> Groups:

@@ -2,10 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichBars
+from rich.text import Text
 
 from gptfl_bench.core.progress import Progress, Silent
 
@@ -50,12 +51,25 @@ class Plain(Silent):
         self._write(f"  {name}: {text}")
 
 
+class _BarsAndMore(RichBars):
+    """Bars below a text that may change."""
+
+    above = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the text, as far as it fits above the bars, and then the bars."""
+        room = max(self.console.height - len(self.tasks) - 2, 0)
+        if shown := self.above.splitlines()[:room]:
+            yield Text("\n".join(shown), no_wrap=True, overflow="ellipsis")
+        yield from super().get_renderables()
+
+
 class Bars(Silent):
-    """Bars for cells and for the stages of the current one."""
+    """Bars for cells and for the stages of the current one, below the leaderboard so far."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
-        self._bars = RichBars(
+        self._bars = _BarsAndMore(
             TextColumn("{task.description}", justify="left"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -84,6 +98,10 @@ class Bars(Silent):
         """Leave a line above the bars."""
         self._bars.advance(self._cells)
         self._console.print(f"{name}: {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def standing(self, leaderboard: Callable[[], str]) -> None:
+        """Show the leaderboard above the bars."""
+        self._bars.above = leaderboard()
 
     def __enter__(self) -> Self:
         """Show the bars."""

@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gptfl_bench.cells.settings import Settings
+from gptfl_bench.core.device import pick_device
 from gptfl_bench.core.errors import UsageError, unknown
 from gptfl_bench.data import loaders
 from gptfl_bench.data.task import tasks
@@ -35,6 +36,8 @@ from gptfl_reports.records.typed import build
 
 Tree = dict[str, object]
 PRESETS = ("quick", "default", "cpu", "paper")
+AUTO = "auto"
+"""Stands for the preset that fits the machine; no record holds it."""
 _PRESETS = files("gptfl_bench.conf") / "presets"
 _PATH = re.compile(r"\$\{([\w.]+)\}")
 
@@ -98,17 +101,19 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
 
     Args:
         dataset: Name of the data set; one without presets of its own takes those for any.
-        preset: Name of the preset.
-        overrides: ``key=value`` in Hydra's syntax.
+        preset: Name of the preset; ``auto`` for the one that fits the machine.
+        overrides: ``key=value`` in Hydra's syntax, one value each.
 
     Raises:
         UsageError: If a preset, a key or a value does not exist or does not fit.
     """
+    base = _base(dataset)
+    parsed = _check(base, [quoted(text) for text in overrides])
+    if preset == AUTO:
+        preset, _ = fitting_preset(dataset, overrides)
     folder = dataset if (_PRESETS / dataset / f"{preset}.yaml").is_file() else "any"
     if not (_PRESETS / folder / f"{preset}.yaml").is_file():
-        raise unknown("preset", preset, PRESETS)
-    base = _base(dataset)
-    parsed = _check(base, [_quoted(text) for text in overrides])
+        raise unknown("preset", preset, [AUTO, *PRESETS])
     try:
         tree = OmegaConf.create(base)
         for layer in _preset(f"{folder}/{preset}", _regime(parsed)):
@@ -130,6 +135,26 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
         # A share and the number it comes to are one setting, so one cell.
         config.tree["cohort_size"] = settings.cohort_of(settings.num_clients)
     return config
+
+
+def fitting_preset(dataset: str, overrides: Sequence[str] = ()) -> tuple[str, str]:
+    """Return the preset that ``auto`` stands for here, and why.
+
+    Args:
+        dataset: Name of the data set; one that nobody registered was handed over.
+        overrides: ``key=value`` settings, of which ``device`` counts.
+
+    Raises:
+        UsageError: If the device is not there.
+    """
+    given = [text.partition("=")[2] for text in overrides if text.startswith("device=")]
+    # Several devices are a sweep, which has one preset.
+    names = given[-1].split(",") if given else ["auto"]
+    if all(pick_device(name.strip("'\" ")).type != "cpu" for name in names):
+        return "default", "there is a GPU"
+    if dataset not in tasks.names() or not loaders.reads_files(dataset):
+        return "default", "the data are small"
+    return "cpu", "there is no GPU" if not given else "no GPU is to be used"
 
 
 def defaults(dataset: str) -> Config:
@@ -250,8 +275,8 @@ def _default(item: "Field[object]") -> object:
     raise UsageError(f"the method field {item.name!r} needs a default value.")
 
 
-def _quoted(text: str) -> str:
-    """Return an override with its value in quotes if it can't be read otherwise.
+def quoted(text: str) -> str:
+    """Return an override with its value in quotes if Hydra can't read it otherwise.
 
     Hydra's grammar has no place for ``~``, ``(`` or ``é``, but paths and patterns do.
     """

@@ -68,9 +68,9 @@ def plan(
             ``X-ablated`` leaves out what sets X apart, ``ablations`` does so for every X that can)
             or method objects.
         dataset: Name of a data set, or a task.
-        preset: Name of the preset.
+        preset: Name of the preset; ``auto`` for the one that fits the machine.
         seeds: Roots of randomness.
-        overrides: ``key=value`` settings.
+        overrides: ``key=value`` settings, one value each.
         network: A network in place of the one the settings name, or what makes one.
         access: Where data sets may be looked for.
 
@@ -119,10 +119,10 @@ def plan(
         for architecture in method.architectures():
             models.get(architecture)
     token = secrets.token_hex(16)
+    # The preset's own name: "auto" is another one on another machine.
+    where = (dataset, tree.preset, settings, network, access or Access(), token)
     cells = tuple(
-        CellSpec(name, method, seed, dataset, preset, settings, network, access or Access(), token)
-        for name, method in chosen.items()
-        for seed in roots
+        CellSpec(name, method, seed, *where) for name, method in chosen.items() for seed in roots
     )
     return RunPlan(_with_generator(cells, tree), tree)
 

@@ -6,7 +6,7 @@ whichever way they run.
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pickle import PicklingError
@@ -20,6 +20,7 @@ from gptfl_bench.core.errors import StorageError, UsageError, WorkerKilled
 from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_bench.data.access import check_writable
+from gptfl_bench.runs import naming
 from gptfl_reports.records.cells import Cell, read_cell
 
 Launcher = Literal["basic", "joblib", "submitit"]
@@ -36,13 +37,21 @@ def execute(
     progress: Progress | None = None,
     launcher: Launcher = "basic",
 ) -> Iterator[Cell]:
-    """Run all cells that have not ended and yield each as it ends.
+    """Check all cells, run those that have not ended and yield each as it ends.
 
     Raises:
-        UsageError: If data or settings don't fit or a folder can't be written to, which is said
-            before any cell writes, or the launcher's package is missing.
+        UsageError: As :func:`check`, or the launcher's package is missing.
     """
-    progress = progress or Silent()
+    check(cells, context)
+    yield from launch(cells, context, progress, launcher)
+
+
+def check(cells: Sequence[CellSpec], context: Context) -> None:
+    """Refuse what can't be run before any cell writes.
+
+    Raises:
+        UsageError: If data or settings don't fit, or a folder can't be written to.
+    """
     check_writable(context.out, "--out")
     if any(spec.uses_synthetic for spec in cells):
         check_writable(context.artifacts.folder, "--cache or GPTFL_BENCH_CACHE")
@@ -50,23 +59,49 @@ def execute(
     for sentence in dict.fromkeys(spec.unread for spec in cells):
         if sentence:
             print(f"gptfl-bench: {sentence}", file=sys.stderr, flush=True)
-    launch = {"basic": _serial, "joblib": _joblib, "submitit": _submitit}[launcher]
-    for spec, cell in launch(cells, context, progress):
-        progress.ended(_title(spec), _in_words(spec, cell))
+
+
+def launch(
+    cells: Sequence[CellSpec],
+    context: Context,
+    progress: Progress | None = None,
+    launcher: Launcher = "basic",
+) -> Iterator[Cell]:
+    """Run all cells that have not ended, which were checked, and yield each as it ends.
+
+    Raises:
+        UsageError: If the launcher's package is missing.
+    """
+    progress = progress or Silent()
+    ways = {"basic": _serial, "joblib": _joblib, "submitit": _submitit}
+    titles = naming.titles(cells)
+    for spec, cell in ways[launcher](cells, context, progress, titles):
+        progress.ended(titles[spec.run_id], _in_words(spec, cell))
         yield cell
 
 
+def processes_for(cells: Sequence[CellSpec]) -> int:
+    """Return how many cells the cores of this machine run at once."""
+    return max((os.cpu_count() or 1) // max(map(_cores, cells), default=1), 1)
+
+
 Ended = Iterator[tuple[CellSpec, Cell]]
+Titles = Mapping[str, str]
+"""What cells are called, by id."""
 
 
-def _serial(cells: Sequence[CellSpec], context: Context, progress: Progress) -> Ended:
+def _serial(
+    cells: Sequence[CellSpec], context: Context, progress: Progress, titles: Titles
+) -> Ended:
     for number, spec in enumerate(cells, 1):
-        progress.cell(number, len(cells), _title(spec))
+        progress.cell(number, len(cells), titles[spec.run_id])
         yield spec, _work(spec, context, progress)
 
 
-def _joblib(cells: Sequence[CellSpec], context: Context, progress: Progress) -> Ended:
-    most = max((os.cpu_count() or 1) // max(map(_cores, cells)), 1)
+def _joblib(
+    cells: Sequence[CellSpec], context: Context, progress: Progress, titles: Titles
+) -> Ended:
+    most = processes_for(cells)
     context = replace(context, at_once=min(most, len(cells)))
     progress.cell(1, len(cells), f"{len(cells)} cells in {most} processes")
     left, processes = list(cells), most
@@ -88,7 +123,7 @@ def _joblib(cells: Sequence[CellSpec], context: Context, progress: Progress) -> 
         except (OSError, PicklingError, NotImplementedError) as error:
             left = left[done:]
             progress.ended("joblib", f"no process can be started ({error}); going on in this one.")
-            yield from _serial(left, context, progress)
+            yield from _serial(left, context, progress, titles)
             return
         else:
             return
@@ -111,7 +146,9 @@ def _pool(cells: Sequence[CellSpec], context: Context, processes: int) -> Iterat
     yield from parallel(delayed(_work)(spec, context) for spec in cells)
 
 
-def _submitit(cells: Sequence[CellSpec], context: Context, progress: Progress) -> Ended:
+def _submitit(
+    cells: Sequence[CellSpec], context: Context, progress: Progress, titles: Titles
+) -> Ended:
     try:
         import submitit
     except ImportError as error:
@@ -147,10 +184,6 @@ def _work(spec: CellSpec, context: Context, progress: Progress | None = None) ->
         if not (context.out / spec.run_id / "record.json").exists():
             raise
         return read_cell(context.out / spec.run_id)
-
-
-def _title(spec: CellSpec) -> str:
-    return f"{spec.name} seed {spec.seed}"
 
 
 def _in_words(spec: CellSpec, cell: Cell) -> str:

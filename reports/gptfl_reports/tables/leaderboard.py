@@ -11,6 +11,7 @@ from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
 from gptfl_reports.numbers.standings import Ranking, Standing
 from gptfl_reports.numbers.tasks import fate, sharing
+from gptfl_reports.records.cells import Cell
 from gptfl_reports.tables import units
 from gptfl_reports.tables.captions import caption
 from gptfl_reports.tables.table import Column, Entry, Table, csv_text, latex, markdown, terminal
@@ -20,6 +21,7 @@ _LATEX_COLUMNS = (
     "method seeds mean_last last best start last_accuracy versus down up once to_target lost status"
 )
 _TERMINAL_COLUMNS = "method seeds mean_last start last_accuracy versus down up to_target"
+_LIVE_COLUMNS = "method seeds mean_last start versus to_target"
 _IN_A_LINE = 6
 """Methods that a line names at most."""
 
@@ -56,6 +58,13 @@ def to_terminal(board: Leaderboard, width: int = 120, *, color: bool = False) ->
         )
         for ranking, table in zip(board.rankings, leaderboard_tables(board), strict=True)
     )
+
+
+def so_far(board: Leaderboard, latest: Cell, width: int = 80) -> str:
+    """Return a few columns of the task of the cell that ended last, without a note."""
+    (ranking,) = [r for r in board.rankings if latest in r.task.cells]
+    table = _table(ranking).select(_LIVE_COLUMNS.split())
+    return terminal(replace(table, notes=()), width)
 
 
 def to_csv(board: Leaderboard) -> str:

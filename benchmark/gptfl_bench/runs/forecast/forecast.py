@@ -1,0 +1,215 @@
+"""How long cells will take here: what each method computes, times what that took when measured.
+
+Start weights, synthetic samples and a look at these are made once for the cells that share them,
+and not again where an earlier run left them in the cache.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+from gptfl_bench.cells.cell import KEPT, Context
+from gptfl_bench.cells.refusals import refuse_unmet
+from gptfl_bench.cells.spec import CellSpec
+from gptfl_bench.core import groups as g
+from gptfl_bench.core.cache import Artifacts, digest
+from gptfl_bench.core.errors import Refusal, StorageError, UsageError
+from gptfl_bench.engine.networks import Networks
+from gptfl_bench.runs.forecast import kept
+from gptfl_bench.runs.forecast.setup import Setup
+from gptfl_bench.synthesis.costs import keep_rate
+from gptfl_bench.synthesis.source import SyntheticSource
+from gptfl_bench.training.work import Work
+from gptfl_reports.records.cells import RECORD, Cell, read_cell
+
+_ENOUGH = 20
+"""Samples whose making tells how long one takes, loading of weights and all."""
+
+
+@dataclass(frozen=True)
+class CellForecast:
+    """What one cell is going to take.
+
+    Attributes:
+        spec: The cell.
+        seconds: Its work; 0 if nothing is left to do.
+        nbytes: Models on their way, both directions.
+        ended: What has become of it already; empty if it is to run.
+        refused: Why it will be refused; empty if it won't, as far as can be told.
+        makes: Keys of what it makes for other cells, too.
+    """
+
+    spec: CellSpec
+    seconds: float = 0.0
+    nbytes: int = 0
+    ended: str = ""
+    refused: str = ""
+    makes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run is going to take.
+
+    Attributes:
+        cells: Its cells in the order they run.
+        unknown: What takes time that can't be told, in words.
+    """
+
+    cells: tuple[CellForecast, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Work of all cells, one after another."""
+        return sum(cell.seconds for cell in self.cells)
+
+    @property
+    def nbytes(self) -> int:
+        """Models on their way in all cells."""
+        return sum(cell.nbytes for cell in self.cells)
+
+    @property
+    def to_run(self) -> tuple[CellForecast, ...]:
+        """Cells with something left to do."""
+        return tuple(cell for cell in self.cells if not cell.ended and not cell.refused)
+
+    def keep(self, artifacts: Artifacts, cells: Sequence[Cell], seconds: float) -> None:
+        """Keep beside the estimate how long a run took in truth, and what it made.
+
+        Args:
+            artifacts: The cache; one that can't be written to keeps nothing.
+            cells: The cells, as they ended.
+            seconds: What they took together.
+        """
+        ended = {cell.record["run_id"]: cell for cell in cells}
+        with suppress(StorageError):
+            for ahead in self.to_run:
+                cell = ended[ahead.spec.run_id]
+                made = cell.synthetic
+                if made is not None and made.samples >= _ENOUGH and not made.cached:
+                    fingerprint = ahead.spec.generator().fingerprint
+                    keep_rate(artifacts, fingerprint, made.seconds / made.samples)
+                if cell.ending.status in KEPT:
+                    kept.note_made(artifacts, ahead.makes)
+            about = {
+                "cells": len(self.to_run),
+                "methods": sorted({ahead.spec.name for ahead in self.to_run}),
+                "datasets": sorted({ahead.spec.dataset_name for ahead in self.to_run}),
+                "presets": sorted({ahead.spec.preset for ahead in self.to_run}),
+                "work_estimated": self.seconds,
+                "work": sum(ended[ahead.spec.run_id].seconds for ahead in self.to_run),
+                "took": seconds,
+            }
+            kept.log_truth(artifacts, about)
+
+    def in_processes(self, count: int) -> float:
+        """Return the seconds in so many processes, each with cores of its own."""
+        longest = max((cell.seconds for cell in self.cells), default=0.0)
+        return max(self.seconds / count, longest)
+
+
+def forecast(cells: Sequence[CellSpec], context: Context) -> Forecast:
+    """Return what cells are going to take; measures what was not measured before.
+
+    Raises:
+        UsageError: If data or settings don't fit.
+    """
+    ahead = _Ahead(context)
+    return Forecast(tuple(map(ahead.cell, cells)), tuple(dict.fromkeys(ahead.unknown)))
+
+
+class _Ahead:
+    """Goes through cells in order; what one of them makes, a later one has."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._setups: dict[str, Setup] = {}
+        self._made: set[str] = set()
+        self.unknown: list[str] = []
+
+    def cell(self, spec: CellSpec) -> CellForecast:
+        """Return what a cell is going to take."""
+        if ended := _ended(spec, self._context):
+            return CellForecast(spec, ended=ended)
+        setup, artifacts = self._setup(spec), self._context.artifacts
+        networks, source = setup.networks(spec), setup.source(spec, artifacts)
+        try:
+            refuse_unmet(spec, setup.world(networks))
+            synthetic, parts = self._synthesis(spec, setup, networks, source)
+        except (Refusal, UsageError) as reason:
+            return CellForecast(spec, refused=str(reason))
+        amounts = setup.amounts(spec, synthetic)
+        origin = setup.origin(spec, source) if spec.uses_synthetic else {}
+        every = spec.settings.evaluation.every
+        tested = amounts.looked_at(len(setup.data.evaluation), 1 + -(-amounts.rounds // every))
+        seconds = setup.calibration.pace("visit", networks).seconds(1) * amounts.visits
+        for work in (*spec.method.work(amounts), *tested):
+            part = setup.calibration.seconds(work, networks)
+            if work.shared:
+                parts[_key("pretrained", asdict(work), str(networks), spec.seed, origin)] = part
+            else:
+                seconds += part
+        makes = tuple(key for key in parts if self._lacking(key))
+        seconds += sum(parts[key] for key in makes)
+        nbytes = amounts.visits * 2 * _model_bytes(spec, networks)
+        return CellForecast(spec, seconds, nbytes, makes=makes)
+
+    def _lacking(self, key: str) -> bool:
+        """Return whether something is still to be made, and take it as made from here on."""
+        lacking = key not in self._made and not kept.is_made(self._context.artifacts, key)
+        self._made.add(key)
+        return lacking
+
+    def _setup(self, spec: CellSpec) -> Setup:
+        key = repr((spec.dataset_name, spec.settings, spec.seed))
+        if key not in self._setups:
+            self._setups[key] = Setup.of(spec, self._context.artifacts)
+        return self._setups[key]
+
+    def _synthesis(
+        self, spec: CellSpec, setup: Setup, networks: Networks, source: SyntheticSource
+    ) -> tuple[int, dict[str, float]]:
+        """Return the number of synthetic samples, and the seconds of making and judging them.
+
+        Raises:
+            Refusal: If they can't be made for the task.
+            UsageError: If they can't be made here.
+        """
+        if not spec.uses_synthetic:
+            return 0, {}
+        generator, labels = source.fitting_generator(), setup.data.task.label_names
+        each = kept.seconds_a_sample(source, generator)
+        if each is None:
+            self.unknown.append(f"generation by {source.settings.generator!r}")
+        samples = source.each(labels) * len(labels)
+        origin, quality = setup.origin(spec, source), spec.settings.quality
+        parts = {_key("synthetic", origin): samples * (each or 0.0)}
+        if quality.samples:
+            judging = Work("train", quality.plan.batch_size, quality.judge_steps)
+            parts[_key("quality", origin, asdict(quality), spec.model_key)] = (
+                setup.calibration.seconds(judging, networks)
+            )
+        return samples, parts
+
+
+def _ended(spec: CellSpec, context: Context) -> str:
+    """Return how a cell ended that won't run again; empty if it is to run."""
+    folder = context.out / spec.run_id
+    if context.forces(spec.run_id) or not (folder / RECORD).exists():
+        return ""
+    try:
+        status = read_cell(folder).ending.status
+    except UsageError:
+        return ""
+    return status if status in KEPT else ""
+
+
+def _model_bytes(spec: CellSpec, networks: Networks) -> int:
+    """Return the bytes of what clients train: the model, or the mean of the small ones."""
+    small = [networks.variant(name) for name in spec.method.architectures()] or [networks]
+    return sum(sum(map(g.nbytes, of.start.values())) for of in small) // len(small)
+
+
+def _key(kind: str, *about: object) -> str:
+    return digest({kind: about})
