@@ -64,10 +64,11 @@ def test_they_go_on_and_no_cell_is_run_again(
             assert (after[name] == content) is cell.startswith(("fedavg-", "gptfl-"))
         elif "/state/" not in name or cell.startswith(("fedavg-", "gptfl-")):
             assert after[name] == content, name
-    # All that the interrupted cells needed was there.
-    assert {name for name in after if name.startswith("cache/")} == {
-        name for name in before if name.startswith("cache/")
-    }
+    # All that the interrupted cells needed was there, but for how long things take.
+    estimates = ("cache/calibrations/", "cache/rates/", "cache/made/", "cache/forecasts.jsonl")
+    assert {
+        name for name in after if name.startswith("cache/") and not name.startswith(estimates)
+    } == {name for name in before if name.startswith("cache/")}
 
 
 def test_what_goes_on_ends_as_if_undisturbed(folder: Path) -> None:

@@ -238,13 +238,21 @@ def read_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]
     """A folder that the system says can't be written to; root may write to any other kind."""
     folder = tmp_path / "read-only"
     folder.mkdir()
-    access = os.access
+    access, mkdir = os.access, os.mkdir
+
+    def within(path: Any) -> bool:
+        return Path(path).absolute().is_relative_to(folder)
 
     def refuse(path: Any, mode: int, **keywords: Any) -> bool:
-        refused = mode & os.W_OK and Path(path).absolute().is_relative_to(folder)
-        return not refused and access(path, mode, **keywords)
+        return not (mode & os.W_OK and within(path)) and access(path, mode, **keywords)
+
+    def make(path: Any, *rest: Any, **keywords: Any) -> None:
+        if within(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        mkdir(path, *rest, **keywords)
 
     monkeypatch.setattr(os, "access", refuse)
+    monkeypatch.setattr(os, "mkdir", make)
     yield folder
     assert not list(folder.iterdir())
 

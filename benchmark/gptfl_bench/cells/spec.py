@@ -296,7 +296,7 @@ class CellSpec:
         values = self.settings.generators.get(name, {})
         return _fingerprint(generators.get(name), name, tuple(sorted(values.items())))
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """Method, data set, seed and a hash of what determines the result; a folder's name."""
         words = f"{self.name}-{self.dataset_name}-s{self.seed}"

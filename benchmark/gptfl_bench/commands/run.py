@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     hand_over = exports.exporters(names(options.export), access.announce)
     methods, seeds = names(options.methods), seeds_of(options)
     if options.plan:
-        access = replace(access, download=False)
+        access = replace(access, ahead=True)
 
     def planned(preset: str) -> "grid.Grid":
         return grid.plan(methods, options.dataset, preset, seeds, overrides, access=access)
@@ -97,14 +97,17 @@ def run(options: argparse.Namespace) -> int:
         return OK
     preset = tasks.points[0].plan.config.preset
     if options.preset == config.AUTO:
-        preset += f", taken by auto for {config.fitting_preset(options.dataset, overrides)[1]}"
+        preset += f" (auto: {config.fitting_preset(options.dataset, overrides)[1]})"
     try:
         # Cells are told apart by their data, too; a download has its own bar.
         cells = tasks.only(names(options.cell)) if options.cell else grid.in_turn(tasks.cells)
     except DataMissing as missing:
         if not options.plan:
             raise
-        print(f"preset: {preset}\ndata: {missing}\ntime: not known before the data are there")
+        planned_cells = [cell for point in tasks.points for cell in point.plan.cells]
+        print(f"cells: {len(planned_cells):,}\ndata: {missing}\npreset: {preset}")
+        print(*outlook.synthetic_data(planned_cells), sep="\n")
+        print("time: not known before the data are there")
         return OK
     context = experiment.context(options.out, command_line(), force, options.cache, tasks.cells)
     launchers.check(cells, context)

@@ -65,13 +65,15 @@ class Access:
     Attributes:
         data: Folder in which data sets are looked for, and into which they are downloaded.
         cache: Folder of what is computed once, such as decoded images and audio features.
-        download: Whether a data set that is not there may be downloaded.
+        download: Whether what is not there may be downloaded.
+        ahead: Whether it is only to be said what would be downloaded.
         anew: Whether to decode files again that were decoded before.
     """
 
     data: Path = field(default_factory=default_data)
     cache: Path = field(default_factory=default_cache)
     download: bool = True
+    ahead: bool = False
     anew: bool = False
 
     def __post_init__(self) -> None:

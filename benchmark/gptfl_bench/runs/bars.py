@@ -58,8 +58,10 @@ class _BarsAndMore(RichBars):
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Yield the text, as far as it fits above the bars, and then the bars."""
-        room = max(self.console.height - len(self.tasks) - 2, 0)
-        if shown := self.above.splitlines()[:room]:
+        # Asked for once before there is a console.
+        if self.above:
+            room = max(self.console.height - len(self.tasks) - 2, 0)
+            shown = self.above.splitlines()[:room]
             yield Text("\n".join(shown), no_wrap=True, overflow="ellipsis")
         yield from super().get_renderables()
 

@@ -304,7 +304,8 @@ def _check(base: Tree, overrides: Sequence[str]) -> list[Override]:
         key = override.key_or_group
         if override.is_sweep_override() or override.is_delete() or override.package:
             raise UsageError(
-                f"{override.input_line!r} is no plain setting; write key=value with one value."
+                f"{override.input_line!r} is no plain setting; write key=value with one value, or, "
+                "for run and reproduce, with several that are listed with commas."
             )
         new_argument = override.is_add() and key.startswith("model_args.")
         if not new_argument and key not in keys:

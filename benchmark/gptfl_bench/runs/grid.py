@@ -130,8 +130,10 @@ def _combinations(overrides: Sequence[str]) -> list[tuple[list[str], tuple[str, 
         values = _values(text)
         choices.append(values)
         swept.append(len(values) > 1)
-    if (count := math.prod(map(len, choices))) > MOST:
-        raise UsageError(f"{count:,} combinations of settings are more than {MOST:,}; give fewer.")
+    if math.prod(map(len, choices)) > MOST:
+        raise UsageError(
+            f"a grid has at most {MOST:,} combinations of settings; give fewer values to each."
+        )
     return [
         (list(point), tuple(text for text, several in zip(point, swept, strict=True) if several))
         for point in itertools.product(*choices)

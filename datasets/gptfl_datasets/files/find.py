@@ -113,11 +113,14 @@ def find(layout: Layout, path: str | None, access: Access, others: Sequence[Layo
             f"{str(places[1])!r}, and nothing is downloaded here; {how}, or have it downloaded by "
             f"gptfl-bench data {layout.dataset} --prepare."
         )
-    for name, remote in layout.files.items():
-        if not (target / name).exists():
-            with bar(name, of_bytes=True) as move:
-                what = f"{layout.dataset}: {name}"
-                fetch(remote, target / name, what=what, announce=access.announce, progress=move)
+    lacking = {n: remote for n, remote in layout.files.items() if not (target / n).exists()}
+    if access.ahead:
+        due = ", ".join(f"{name} ({remote.size})" for name, remote in lacking.items())
+        raise DataMissing(f"{layout.dataset}, to be downloaded into {str(target)!r}: {due}.")
+    for name, remote in lacking.items():
+        with bar(name, of_bytes=True) as move:
+            what = f"{layout.dataset}: {name}"
+            fetch(remote, target / name, what=what, announce=access.announce, progress=move)
     found = look(layout, target)
     assert found is not None
     return found

@@ -1,7 +1,7 @@
-"""One setting varied, all else equal: accuracy against clients a round and against synthetic data.
+"""One setting varied, all else equal: accuracy against clients a round, synthetic data and skew.
 
-These are the paper's Figures 4 and 7. Cells that differ in nothing but seed and the setting form a
-line; a task of the leaderboard holds the cohort equal, so its points come from several tasks.
+The first two are the paper's Figures 4 and 7. Cells that differ in nothing but seed and the setting
+form a line; a task of the leaderboard holds cohort and partition equal, so it takes several.
 """
 
 import json
@@ -18,14 +18,12 @@ from gptfl_reports.numbers.tasks import (
     data_title,
     differences,
     flat,
-    in_a_line,
     metric_words,
     plan_of,
     settings,
-    sharing,
 )
 from gptfl_reports.records.cells import Cell
-from gptfl_reports.records.schema import RunRecord
+from gptfl_reports.records.schema import RunRecord, describe
 from gptfl_reports.tables import units
 from gptfl_reports.tables.table import csv_text
 
@@ -121,9 +119,15 @@ def _multiplier(cell: Cell) -> float | None:
     return None if text is None else float(text)
 
 
+def _alpha(cell: Cell) -> float | None:
+    alpha = cell.record["partition"]["settings"].get("alpha")
+    return None if alpha is None else float(alpha)
+
+
 SWEEPS = (
     Sweep("cohort_size", "clients a round", lambda cell: float(cell.record["cohort_size"]), False),
     Sweep("synthetic.multiplier", "synthetic samples for each real one", _multiplier, True),
+    Sweep("partition.alpha", "Dirichlet alpha, smaller is more skewed", _alpha, False),
 )
 """What figures show, in this order."""
 
@@ -204,7 +208,7 @@ def _task_key(record: RunRecord, sweep: Sweep) -> str:
     return json.dumps(
         [
             [data[key] for key in ("name", "version", "note", "evaluated_on", "sha256")],
-            sharing(record),
+            _shared(record, sweep),
             [record["model"][key] for key in ("name", "parameters", "buffers")],
             [record["rounds"], record["num_clients"]],
             "" if sweep.setting == "cohort_size" else record["cohort_size"],
@@ -214,12 +218,20 @@ def _task_key(record: RunRecord, sweep: Sweep) -> str:
     )
 
 
+def _shared(record: RunRecord, sweep: Sweep) -> str:
+    """Return how clients share the data, without what is varied."""
+    settings, varied = record["partition"]["settings"], sweep.setting.removeprefix("partition.")
+    told = {key: value for key, value in settings.items() if key != varied}
+    return describe(record["partition"]["recipe"], told)
+
+
 def _title(cells: Sequence[Cell], sweep: Sweep) -> str:
     record = cells[0].record
     cohort = "," if sweep.setting == "cohort_size" else f" of {record['cohort_size']} of"
-    return in_a_line(
-        record,
+    parts = (
+        data_title([cell.record for cell in cells]),
+        _shared(record, sweep),
+        record["model"]["name"],
         f"{record['rounds']} rounds{cohort} {record['num_clients']} clients",
-        data=data_title([cell.record for cell in cells]),
-        between=" · ",
     )
+    return " · ".join(parts)

@@ -36,6 +36,8 @@ from gptfl_reports.records.files import write_atomically
 Kind = Literal["train", "predict", "visit"]
 SIZES: dict[Kind, tuple[int, ...]] = {"train": (8, 64), "predict": (32, 256), "visit": (1,)}
 """Batch sizes at which is measured."""
+MOST = max(max(sizes) for sizes in SIZES.values())
+"""Samples of a task that are enough to measure with."""
 _ENOUGH = 0.1
 """Seconds of one measurement; a batch that takes longer is timed once."""
 _TIMES = 3

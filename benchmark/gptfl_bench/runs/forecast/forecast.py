@@ -8,16 +8,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+import torch
+
 from gptfl_bench.cells.cell import KEPT, Context
 from gptfl_bench.cells.refusals import refuse_unmet
 from gptfl_bench.cells.spec import CellSpec
+from gptfl_bench.cells.world import build_networks
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.cache import Artifacts, digest
+from gptfl_bench.core.device import pick_device
 from gptfl_bench.core.errors import Refusal, StorageError, UsageError
+from gptfl_bench.data.task import Task
+from gptfl_bench.engine.method import Method
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.runs.forecast import kept
+from gptfl_bench.runs.forecast.calibration import MOST, Calibration
 from gptfl_bench.runs.forecast.setup import Setup
-from gptfl_bench.synthesis.costs import keep_rate
+from gptfl_bench.synthesis.costs import keep_rate, rate
 from gptfl_bench.synthesis.source import SyntheticSource
 from gptfl_bench.training.work import Work
 from gptfl_reports.records.cells import RECORD, Cell, read_cell
@@ -89,7 +96,9 @@ class Forecast:
                 made = cell.synthetic
                 if made is not None and made.samples >= _ENOUGH and not made.cached:
                     fingerprint = ahead.spec.generator().fingerprint
-                    keep_rate(artifacts, fingerprint, made.seconds / made.samples)
+                    # One that was tried has been timed without whatever else ran here.
+                    if rate(artifacts, fingerprint) is None:
+                        keep_rate(artifacts, fingerprint, made.seconds / made.samples)
                 if cell.ending.status in KEPT:
                     kept.note_made(artifacts, ahead.makes)
             about = {
@@ -125,6 +134,8 @@ class _Ahead:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._setups: dict[str, Setup] = {}
+        self._networks: dict[str, Networks] = {}
+        self._calibrations: dict[str, Calibration] = {}
         self._made: set[str] = set()
         self.unknown: list[str] = []
 
@@ -132,20 +143,26 @@ class _Ahead:
         """Return what a cell is going to take."""
         if ended := _ended(spec, self._context):
             return CellForecast(spec, ended=ended)
-        setup, artifacts = self._setup(spec), self._context.artifacts
-        networks, source = setup.networks(spec), setup.source(spec, artifacts)
+        setup = self._setup(spec)
+        task, source = setup.data.task, setup.source(spec, self._context.artifacts)
+        networks, calibration = self._networks_of(spec, task), self._calibration(spec, task)
         try:
             refuse_unmet(spec, setup.world(networks))
-            synthetic, parts = self._synthesis(spec, setup, networks, source)
+            samples, parts = self._synthesis(spec, setup, source)
         except (Refusal, UsageError) as reason:
             return CellForecast(spec, refused=str(reason))
-        amounts = setup.amounts(spec, synthetic)
-        origin = setup.origin(spec, source) if spec.uses_synthetic else {}
+        origin = setup.origin(spec, source) if samples else {}
+        quality = spec.settings.quality
+        if samples and quality.samples:
+            judging = Work("train", quality.plan.batch_size, quality.judge_steps)
+            key = _key("quality", origin, asdict(quality), spec.model_key)
+            parts[key] = calibration.seconds(judging, networks)
+        amounts = setup.amounts(spec, samples)
         every = spec.settings.evaluation.every
         tested = amounts.looked_at(len(setup.data.evaluation), 1 + -(-amounts.rounds // every))
-        seconds = setup.calibration.pace("visit", networks).seconds(1) * amounts.visits
+        seconds = calibration.pace("visit", networks).seconds(1) * amounts.visits
         for work in (*spec.method.work(amounts), *tested):
-            part = setup.calibration.seconds(work, networks)
+            part = calibration.seconds(work, networks)
             if work.shared:
                 parts[_key("pretrained", asdict(work), str(networks), spec.seed, origin)] = part
             else:
@@ -164,13 +181,36 @@ class _Ahead:
     def _setup(self, spec: CellSpec) -> Setup:
         key = repr((spec.dataset_name, spec.settings, spec.seed))
         if key not in self._setups:
-            self._setups[key] = Setup.of(spec, self._context.artifacts)
+            self._setups[key] = Setup.of(spec)
         return self._setups[key]
 
+    def _networks_of(self, spec: CellSpec, task: Task) -> Networks:
+        """Return networks as a cell's, whatever the seed: weights have no part in a time."""
+        innermost = spec.method
+        while isinstance(inner := getattr(innermost, "inner", None), Method):
+            innermost = inner
+        own = "" if type(innermost).network is Method.network else spec.name
+        key = repr((spec.dataset_name, spec.model_key, spec.settings.device, own))
+        if key not in self._networks:
+            device, adapt = pick_device(spec.settings.device), spec.method.network
+            self._networks[key] = build_networks(spec, task, spec.seed, device, adapt)
+        return self._networks[key]
+
+    def _calibration(self, spec: CellSpec, task: Task) -> Calibration:
+        settings = spec.settings
+        key = repr((spec.dataset_name, settings.data, settings.plan, settings.device))
+        if key not in self._calibrations:
+            few = task.train.select(torch.arange(min(len(task.train), MOST)))
+            samples = few.with_labels(few.labels).to(pick_device(settings.device))
+            self._calibrations[key] = Calibration(
+                self._context.artifacts, samples, settings.plan, settings.threads
+            )
+        return self._calibrations[key]
+
     def _synthesis(
-        self, spec: CellSpec, setup: Setup, networks: Networks, source: SyntheticSource
+        self, spec: CellSpec, setup: Setup, source: SyntheticSource
     ) -> tuple[int, dict[str, float]]:
-        """Return the number of synthetic samples, and the seconds of making and judging them.
+        """Return the number of synthetic samples, and by key the seconds of making them.
 
         Raises:
             Refusal: If they can't be made for the task.
@@ -178,19 +218,12 @@ class _Ahead:
         """
         if not spec.uses_synthetic:
             return 0, {}
-        generator, labels = source.fitting_generator(), setup.data.task.label_names
+        generator, labels = source.fitting_generator(), source.task.label_names
         each = kept.seconds_a_sample(source, generator)
         if each is None:
             self.unknown.append(f"generation by {source.settings.generator!r}")
         samples = source.each(labels) * len(labels)
-        origin, quality = setup.origin(spec, source), spec.settings.quality
-        parts = {_key("synthetic", origin): samples * (each or 0.0)}
-        if quality.samples:
-            judging = Work("train", quality.plan.batch_size, quality.judge_steps)
-            parts[_key("quality", origin, asdict(quality), spec.model_key)] = (
-                setup.calibration.seconds(judging, networks)
-            )
-        return samples, parts
+        return samples, {_key("synthetic", setup.origin(spec, source)): samples * (each or 0.0)}
 
 
 def _ended(spec: CellSpec, context: Context) -> str:

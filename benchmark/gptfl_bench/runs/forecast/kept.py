@@ -3,8 +3,10 @@
 import json
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
-from gptfl_bench.core.cache import CACHE_REMEDY, Artifacts
+from gptfl_bench.core.cache import CACHE_REMEDY, Artifacts, digest
+from gptfl_bench.core.errors import StorageError
 from gptfl_bench.synthesis.costs import Priced, keep_rate, rate
 from gptfl_bench.synthesis.generator import Generator
 from gptfl_bench.synthesis.source import SyntheticSource
@@ -36,16 +38,23 @@ def seconds_a_sample(source: SyntheticSource, generator: Generator) -> float | N
     Raises:
         UsageError: If it can't make the task's samples here.
     """
-    known = rate(source.artifacts, generator.fingerprint)
-    if known or not getattr(generator, "quick", False) or isinstance(generator, Priced):
+    artifacts, labels = source.artifacts, source.task.label_names
+    known = rate(artifacts, generator.fingerprint)
+    if not getattr(generator, "quick", False) or isinstance(generator, Priced):
         return known
-    prompts = source.planned(source.task.label_names)[:_TRIED]
-    # The first call loads what the others find there.
+    # Whether it can make these labels only a try can tell.
+    key = digest({"tried": [generator.fingerprint, *labels]})
+    if known and is_made(artifacts, key):
+        return known
+    prompts = source.planned(labels)[:_TRIED]
+    # The first call loads what the second finds there.
     for tried in (prompts[:1], prompts):
-        started = time.perf_counter()
+        started = time.process_time()
         made = len(list(generator.generate(tried)))
-        seconds = (time.perf_counter() - started) / max(made, 1)
-    keep_rate(source.artifacts, generator.fingerprint, seconds)
+        seconds = (time.process_time() - started) / max(made, 1)
+    with suppress(StorageError):
+        keep_rate(artifacts, generator.fingerprint, seconds)
+        note_made(artifacts, [key])
     return seconds
 
 

@@ -7,17 +7,23 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+import torch
+
 from gptfl_bench.cells.cell import Context
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.runs import naming
+from gptfl_bench.runs.forecast.calibration import free_share
 from gptfl_bench.runs.forecast.forecast import CellForecast, Forecast, forecast
 from gptfl_bench.runs.launchers import Launcher, processes_for
+from gptfl_bench.synthesis.generator import Placed
 
 LONG = 3600.0
 """Seconds above which shorter ways are named."""
 SHORT = 600.0
 """Seconds that a preset is looked for that takes about as long."""
+_BUSY = 0.9
+"""Part of a core below which it is said that others use it, too."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,13 @@ class Outlook:
     Attributes:
         forecast: What its cells are going to take.
         processes: How many of them run at once.
+        share: Part of a core that each gets, less than 1 on a machine with other work.
         ways: Shorter ways, where it is going to be long.
     """
 
     forecast: Forecast
     processes: int
+    share: float = 1.0
     ways: tuple[Way, ...] = ()
 
     @property
@@ -55,7 +63,7 @@ class Outlook:
     @property
     def seconds(self) -> float:
         """How long the run is going to take."""
-        return self.forecast.in_processes(self.processes)
+        return self.forecast.in_processes(self.processes) / self.share
 
 
 def look_ahead(
@@ -73,21 +81,23 @@ def look_ahead(
         others: The same cells by other presets.
     """
     most = processes_for(cells)
-    ahead = Outlook(forecast(cells, context), most if launcher == "joblib" else 1)
+    found = forecast(cells, context)
+    share = free_share() if found.to_run and not torch.cuda.is_available() else 1.0
+    ahead = Outlook(found, most if launcher == "joblib" else 1, share)
     if ahead.seconds <= LONG:
         return ahead
     ways = []
     for preset, planned in others.items():
         # What was set for one preset need not fit another.
         with suppress(UsageError):
-            there = forecast(planned(), context).in_processes(ahead.processes)
-            ways.append(Way(f"--preset {preset}", there))
+            there = replace(ahead, forecast=forecast(planned(), context))
+            ways.append(Way(f"--preset {preset}", there.seconds))
     ways = sorted(
         (way for way in ways if 0 < way.seconds < ahead.seconds),
         key=lambda way: abs(math.log(way.seconds / SHORT)),
     )[:1]
     if launcher == "basic" and most > 1:
-        ways.append(Way("--launcher joblib", ahead.forecast.in_processes(most)))
+        ways.append(Way("--launcher joblib", replace(ahead, processes=most).seconds))
     return replace(ahead, ways=tuple(ways))
 
 
@@ -98,16 +108,29 @@ def lines(ahead: Outlook, preset: str) -> list[str]:
         ahead: The run.
         preset: Its preset, and why.
     """
-    made, sent = _generators(ahead.cells), ahead.forecast.nbytes
+    sent = ahead.forecast.nbytes
     return [
         f"cells: {_cells(ahead.forecast)}",
         f"data: {_data(ahead.cells)}",
         f"preset: {preset}",
-        *([f"synthetic data: {made}"] if made else []),
+        *synthetic_data(ahead.cells),
         *([f"traffic: {_bytes(sent)} of models down and up, counted"] if sent else []),
         *([f"time: {_time(ahead)}"] if ahead.forecast.to_run else []),
         *(f"shorter: {way.option} takes about {in_words(way.seconds)}" for way in ahead.ways),
     ]
+
+
+def synthetic_data(specs: Sequence[CellSpec]) -> list[str]:
+    """Return what makes the cells' synthetic data and what that downloads; nothing if none do."""
+    made = {}
+    for spec in specs:
+        if spec.uses_synthetic:
+            part = None if spec.no_generator else spec.generator()
+            due = part.to_fetch if isinstance(part, Placed) else 0
+            words = f" ({_bytes(due)} to download)" if due else ""
+            name = spec.settings.synthetic.generator
+            made[name] = spec.no_generator or f"by the generator {name}{words}"
+    return [f"synthetic data: {'; '.join(made.values())}"] if made else []
 
 
 def listed(ahead: Outlook) -> list[str]:
@@ -115,7 +138,7 @@ def listed(ahead: Outlook) -> list[str]:
     names = naming.titles(ahead.cells)
     width = max((len(run_id) for run_id in names), default=0)
     return [
-        f"{cell.spec.run_id:<{width}}  {names[cell.spec.run_id]}: {_fate(cell)}"
+        f"{cell.spec.run_id:<{width}}  {names[cell.spec.run_id]}: {_fate(cell, ahead.share)}"
         for cell in ahead.forecast.cells
     ]
 
@@ -133,10 +156,10 @@ def in_words(seconds: float) -> str:
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-def _fate(cell: CellForecast) -> str:
+def _fate(cell: CellForecast, share: float) -> str:
     if cell.refused:
         return f"refused: {cell.refused}"
-    return cell.ended or f"about {in_words(cell.seconds)}"
+    return cell.ended or f"about {in_words(cell.seconds / share)}"
 
 
 def _cells(ahead: Forecast) -> str:
@@ -164,15 +187,12 @@ def _data(specs: Sequence[CellSpec]) -> str:
     return "; ".join(words)
 
 
-def _generators(specs: Sequence[CellSpec]) -> str:
-    names = {s.settings.synthetic.generator: None for s in specs if s.uses_synthetic}
-    return " and ".join(f"by the generator {name}" for name in names)
-
-
 def _time(ahead: Outlook) -> str:
     words = f"about {in_words(ahead.seconds)} on this machine"
     if ahead.processes > 1:
         words += f", {ahead.processes} cells at once"
+    if ahead.share < _BUSY:
+        words += f", on which a process gets {100 * ahead.share:.0f} % of a core now"
     unknown = ahead.forecast.unknown
     return words + "".join(f"; {what} not counted, its pace is not known yet" for what in unknown)
 

@@ -1,23 +1,15 @@
 """What cells of one task and one seed have in common, and the amounts of work that follow."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-
-import torch
+from dataclasses import asdict, dataclass
 
 from gptfl_bench.cells.spec import CellSpec
-from gptfl_bench.cells.world import Division, World, build_networks, data_of
+from gptfl_bench.cells.world import Division, World, data_of
 from gptfl_bench.core.cache import Artifacts
-from gptfl_bench.core.device import pick_device
 from gptfl_bench.engine.federation import draw_cohort
-from gptfl_bench.engine.method import Method
 from gptfl_bench.engine.networks import Networks
-from gptfl_bench.runs.forecast.calibration import SIZES, Calibration
 from gptfl_bench.synthesis.source import SyntheticSource
 from gptfl_bench.training.work import Amounts
-
-_FEW = max(max(sizes) for sizes in SIZES.values())
-"""Samples that are measured with."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +18,20 @@ class Setup:
 
     Attributes:
         data: Samples and partition.
-        calibration: Measures networks on them.
         visited: How many visits of all rounds go to clients of how many samples.
     """
 
     data: Division
-    calibration: Calibration
     visited: Counter[int]
-    _networks: dict[str, Networks] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spec: CellSpec, artifacts: Artifacts) -> "Setup":
+    def of(cls, spec: CellSpec) -> "Setup":
         """Return what a cell has in common with others.
 
         Raises:
             UsageError: If data or settings don't fit.
         """
         data, settings = data_of(spec), spec.settings
-        few = data.train.select(torch.arange(min(len(data.train), _FEW)))
-        samples = few.with_labels(few.labels).to(pick_device(settings.device))
         sizes = data.partition.sizes
         cohort = settings.cohort_of(len(sizes))
         drawn = (
@@ -53,20 +40,7 @@ class Setup:
         )
         # Clients without samples are not visited.
         visited = Counter(sizes[client] for clients in drawn for client in clients if sizes[client])
-        calibration = Calibration(artifacts, samples, settings.plan, settings.threads)
-        return cls(data, calibration, visited)
-
-    def networks(self, spec: CellSpec) -> Networks:
-        """Return a cell's networks: those of the task, unless its method makes others of them."""
-        innermost = spec.method
-        while isinstance(inner := getattr(innermost, "inner", None), Method):
-            innermost = inner
-        key = "" if type(innermost).network is Method.network else spec.name
-        if key not in self._networks:
-            device, adapt = pick_device(spec.settings.device), spec.method.network
-            built = build_networks(spec, self.data.task, spec.seed, device, adapt)
-            self._networks[key] = built
-        return self._networks[key]
+        return cls(data, visited)
 
     def world(self, networks: Networks) -> World:
         """Return a cell's world with these networks, its samples where they were read."""
@@ -80,6 +54,15 @@ class Setup:
         task, parts = self.data.task, (spec.generator, spec.prompt_writer)
         return SyntheticSource(settings, task, size, artifacts, *parts)
 
+    def origin(self, spec: CellSpec, source: SyntheticSource) -> dict[str, object]:
+        """Return what determines a cell's synthetic data."""
+        task = source.task
+        return {
+            "made_by": [part.fingerprint for part in (source.generator(), source.writer())],
+            "settings": asdict(source.settings),
+            "task": [task.name, task.version, source.train_size, list(task.label_names)],
+        }
+
     def amounts(self, spec: CellSpec, synthetic: int) -> Amounts:
         """Return what a cell gives its method to work on, with so many synthetic samples."""
         settings, held_out = spec.settings, self.data.public
@@ -92,13 +75,3 @@ class Setup:
             synthetic,
             self.data.task.num_classes,
         )
-
-    def origin(self, spec: CellSpec, source: SyntheticSource) -> dict[str, object]:
-        """Return what determines a cell's synthetic data."""
-        made_by = [part.fingerprint for part in (source.generator(), source.writer())]
-        task = source.task
-        return {
-            "made_by": made_by,
-            "settings": asdict(source.settings),
-            "task": [task.name, task.version, source.train_size, list(task.label_names)],
-        }

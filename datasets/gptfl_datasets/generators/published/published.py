@@ -114,7 +114,7 @@ class Published(ABC):
             UsageError: If it can't or may not be downloaded, or is not what it should be, of which
                 nothing is kept.
         """
-        if not self.to_fetch:
+        if not self.to_fetch or self.access.ahead:
             return
         name, remote, target = self.layout.dataset, self._remote, self._target
         if not self.access.download:
