@@ -1,5 +1,6 @@
 """What ``run`` says before it starts, one cell of its plan alone, and an end too soon."""
 
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -35,7 +36,7 @@ def test_a_plan_says_what_and_how_long_and_runs_nothing(
     assert "digits, 1,437 + 360 samples" in answer.out
     assert re.search(r"^time: about \d+ s on this machine", answer.out, re.MULTILINE)
     # FedAvg first, and all of a seed before the next.
-    names = re.findall(r"^\S+  (\w+) seed (\d), cohort_size=", answer.out, re.MULTILINE)
+    names = re.findall(r"^\S+ +(\w+) seed (\d), cohort_size=", answer.out, re.MULTILINE)
     assert names == [(m, s) for s in "01" for m in ("fedavg", "fedprox") for _ in range(4)]
 
 
@@ -50,7 +51,7 @@ def test_cells_of_a_plan_run_one_by_one_give_the_rows_of_the_whole(
     assert "cells:" not in answer.out
     shown = bench(*GRID, "--out", whole, "--plan").out
     assert "16 of them there already" in shown
-    ids = re.findall(r"^(\S+)  .*: finished$", shown, re.MULTILINE)
+    ids = re.findall(r"^(\S+) .*: finished$", shown, re.MULTILINE)
     assert len(ids) == 16
     for run_id in ids[::5]:
         assert bench(*GRID, "--out", parts, "--cell", run_id).code == 0
@@ -58,8 +59,8 @@ def test_cells_of_a_plan_run_one_by_one_give_the_rows_of_the_whole(
     assert all(row in _rows(whole) for row in _rows(parts))
     report = bench("report", whole, "--out", tmp_path / "pages")
     assert report.code == 0
-    board = (tmp_path / "pages" / "leaderboard.csv").read_text().splitlines()
-    assert len({line.split(",")[0] for line in board[1:]}) == 4
+    with (tmp_path / "pages" / "leaderboard.csv").open() as lines:
+        assert len({line["task"] for line in csv.DictReader(lines)}) == 4
     swept = [Path(line) for line in report.out.splitlines() if Path(line).name.startswith("sweeps")]
     (table,) = [path for path in swept if path.suffix == ".csv"]
     settings = {line.split(",")[0] for line in table.read_text().splitlines()[1:]}
