@@ -82,7 +82,9 @@ def test_trials_are_scored_on_held_out_training_samples(tmp_path: Path) -> None:
     assert {trial.scores[0] for trial in trials} == scores
 
 
-RATES = {"fedavg": {"methods.fedavg.plan.lr": [0.001, 0.5, 1.0]}}
+RATES: dict[str, dict[str, list[object]]] = {
+    "fedavg": {"methods.fedavg.plan.lr": [0.001, 0.5, 1.0]}
+}
 
 
 def test_only_the_best_of_a_short_first_run_go_on(tmp_path: Path) -> None:
