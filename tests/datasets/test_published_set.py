@@ -1,7 +1,9 @@
 """Synthetic data that others published: the user's own command brings them, or one sentence."""
 
 import hashlib
+import itertools
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from gptfl_datasets.files.pictures import decode
 from gptfl_datasets.generators.published.cifake import Cifake
 from gptfl_datasets.generators.published.published import Content, listing_sha256
 from gptfl_datasets.tasks import cifar
+from gptfl_reports.records.cells import read_cells
 
 NAME = "cifar-10-python.tar.gz"
 ARCHIVE = Cifake.layout.archive
@@ -77,6 +80,19 @@ def stand_for(patch: pytest.MonkeyPatch, fakes: Files) -> None:
     patch.setattr(Cifake, "content", content)
 
 
+def offer(patch: pytest.MonkeyPatch, url: str, packed: Path) -> None:
+    """Let an archive of CIFAR-10, and CIFAKE's beside it, be what their owners offer."""
+    official = replace(
+        cifar.CIFAR10.layout.files[NAME],
+        url=f"{url}/{NAME}",
+        nbytes=packed.stat().st_size,
+        md5=hashlib.md5(packed.read_bytes()).hexdigest(),
+    )
+    patch.setitem(cifar.CIFAR10.layout.files, NAME, official)
+    offered = replace(Cifake.layout.files[ARCHIVE], url=f"{url}/{ARCHIVE}")
+    patch.setitem(Cifake.layout.files, ARCHIVE, offered)
+
+
 @pytest.fixture
 def site(
     cifar10_tree: Path,
@@ -93,16 +109,7 @@ def site(
     packed = as_tar_gz(cifar10_tree / "cifar-10-batches-py", folder / NAME, "cifar-10-batches-py")
     pack(folder / ARCHIVE, fakes, {"0000.jpg": jpeg(99, 0)})
     stand_for(monkeypatch, fakes)
-    url = serve(folder)
-    official = replace(
-        cifar.CIFAR10.layout.files[NAME],
-        url=f"{url}/{NAME}",
-        nbytes=packed.stat().st_size,
-        md5=hashlib.md5(packed.read_bytes()).hexdigest(),
-    )
-    monkeypatch.setitem(cifar.CIFAR10.layout.files, NAME, official)
-    offered = replace(Cifake.layout.files[ARCHIVE], url=f"{url}/{ARCHIVE}")
-    monkeypatch.setitem(Cifake.layout.files, ARCHIVE, offered)
+    offer(monkeypatch, serve(folder), packed)
     return folder
 
 
@@ -268,8 +275,9 @@ def test_each_file_is_handed_out_once_with_its_class(
         generator.generate([Prompt("eel", "", 1.0, 0, 0)])
 
 
-def test_the_pack_holds_what_was_published(unpack_packs: Any) -> None:
-    """The checksum in this repository is that of the authors' own 50,000 files."""
+@pytest.fixture
+def published_files(unpack_packs: Any) -> Files:
+    """The authors' own 50,000 files by name, from a pack."""
     path = unpack_packs.packs_folder() / "cifake_sd14_jpeg.npz"
     if not path.is_file():
         pytest.skip(f"{path} is not there")
@@ -277,10 +285,68 @@ def test_the_pack_holds_what_was_published(unpack_packs: Any) -> None:
     data, offsets = held["data"], held["offsets"].tolist()
     rows = np.flatnonzero(held["split_names"][held["split"]] == "train").tolist()
     numbers, labels = held["file_number"].tolist(), held["labels"].tolist()
-    files = {
+    return {
         named(numbers[row], labels[row]): data[offsets[row] : offsets[row + 1]].tobytes()
         for row in rows
     }
-    assert Cifake.content.fault(files) == ""
-    changed = {**files, "1000.jpg": files["1001.jpg"]}
+
+
+def test_the_pack_holds_what_was_published(published_files: Files) -> None:
+    """The checksum in this repository is that of the authors' own 50,000 files."""
+    assert Cifake.content.fault(published_files) == ""
+    changed = {**published_files, "1000.jpg": published_files["1001.jpg"]}
     assert "is not 50,000 files" in Cifake.content.fault(changed)
+
+
+@pytest.mark.slow
+def test_the_whole_sets_give_a_start_far_above_chance(
+    published_files: Files,
+    unpack_packs: Any,
+    as_tar_gz: Callable[..., Path],
+    serve: Callable[[Path], str],
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """All twelve methods by the user's own command, on all images: two clients, one round.
+
+    The archive of CIFAR-10 stands in for its owner's, which no test fetches: the same images after
+    JPEG. CIFAKE's holds the authors' own files.
+    """
+    source = unpack_packs.packs_folder() / "cifar10_real_jpeg.npz"
+    if not source.is_file():
+        pytest.skip(f"{source} is not there")
+    held = np.load(source, allow_pickle=False)
+    ends = held["offsets"].tolist()
+    pictures = np.stack(
+        [decode(held["data"][a:b].tobytes(), "") for a, b in itertools.pairwise(ends)]
+    )
+    halves = []
+    for half in ("train", "test"):
+        rows_of = held["split_names"][held["split"]] == half
+        halves.append((pictures[rows_of], held["labels"][rows_of].tolist()))
+    layouts = sys.modules["published_layouts"]
+    layouts.write(tmp_path / "tree", layouts.cifar10(*halves, CLASSES))
+    folder = tmp_path / "site"
+    folder.mkdir()
+    tree = tmp_path / "tree" / "cifar-10-batches-py"
+    packed = as_tar_gz(tree, folder / NAME, "cifar-10-batches-py")
+    pack(folder / ARCHIVE, published_files, {})
+    offer(monkeypatch, serve(folder), packed)
+    words = ["run", "--methods", "all", "--dataset", "cifar10", "--seeds", "0"]
+    small = ["rounds=1", "cohort_size=2", "quality.samples=0", "evaluation.pretraining=0"]
+    cheap = [
+        *("methods.gptfl.pretrain.epochs=1", "methods.feddf.distillation.steps=20"),
+        *("methods.fedftg.iterations=2", "methods.dsfl.distillation.steps=20"),
+        *("methods.fedet.distillation.steps=20", "methods.dynafed.matching.outer_steps=2"),
+    ]
+    assert main([*words, "--out", str(tmp_path / "runs"), *small, *cheap]) == 0
+    assert kept(home) == sorted([NAME, ARCHIVE])
+    found = rows(tmp_path / "runs", capfd)
+    assert {name: row["status"] for name, row in found.items()} == dict.fromkeys(
+        methods.names(), "finished"
+    )
+    (cell,) = [c for c in read_cells(tmp_path / "runs") if c.record["method"] == "gptfl"]
+    assert cell.evaluations[0].round == 0
+    assert cell.evaluations[0].value > 0.3
