@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gptfl_bench.core import groups as g
+from gptfl_bench.core.device import bring
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.ranges import above_zero, at_least
 from gptfl_bench.data.samples import Samples
@@ -112,7 +113,7 @@ class FedFtg(FedAvg):
         student = server.new_model(averaged)
         ensemble = teachers(state, cohort, server)
         counts = torch.stack([reply["labels"]["held"] for reply in cohort.replies])
-        shares = counts / (counts.sum(0) + 1e-6)
+        shares = (counts / (counts.sum(0) + 1e-6)).to(device)
         sizes = (self.noise, self.width, server.num_classes, server.input_shape)
         generator = restored(lambda: ImageGenerator(*sizes), state["generator"], device)
         rate = self.generator_lr * DECAY ** (server.round - 1)
@@ -120,8 +121,9 @@ class FedFtg(FedAvg):
         size = self.student.batch_size
         labels = sample_labels(counts.sum(0), self.iterations * size, rng)
         for y in labels.reshape(self.iterations, size):
-            z = torch.randn(len(y), self.noise, generator=rng).to(device)
-            weights, y = shares[:, y].to(device), y.to(device)
+            z = bring(torch.randn(len(y), self.noise, generator=rng), device)
+            y = bring(y, device)
+            weights = shares[:, y]
             for _ in range(self.passes):
                 for teacher, weight in zip(ensemble, weights, strict=True):
                     adam.zero_grad()

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gptfl_bench.core import groups as g
+from gptfl_bench.core.device import bring
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.ranges import above_zero, at_least
 from gptfl_bench.engine.client import Client
@@ -107,13 +108,13 @@ class FedGen(FedAvg):
         rng, steps = client.rng("generated"), itertools.count()
 
         def loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            drawn.add_(torch.bincount(y, minlength=len(drawn)))
+            drawn.index_add_(0, y, torch.ones_like(y, dtype=drawn.dtype))
             logits = net(x)
             value = F.cross_entropy(logits, y)
             if client.round == 1 or next(steps) >= self.guided_steps:
                 return value
             head = net.get_submodule("head")
-            any_y = torch.randint(len(drawn), (self.batch_size,), generator=rng).to(y.device)
+            any_y = bring(torch.randint(len(drawn), (self.batch_size,), generator=rng), y.device)
             made, other = (generator.features(labels, rng) for labels in (y, any_y))
             if self.alpha:
                 share = self.batch_size / self.plan.batch_size

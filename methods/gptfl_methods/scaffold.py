@@ -107,8 +107,9 @@ class Scaffold(FedAvg):
     def _full_gradient(self, received: Groups, client: Client) -> Tree:
         """Return the gradient over all of a client's samples at the received model."""
         model = client.new_model(received)
-        for indices in torch.split(torch.arange(len(client.data)), self.plan.batch_size):
-            x, y = client.data.batch(indices)
+        rows = client.data.rows(torch.arange(len(client.data)))
+        for batch in torch.split(rows, self.plan.batch_size):
+            x, y = client.data.stored(batch)
             share = len(y) / len(client.data)
             (share * self.loss(model, x, y, received, client)).backward()  # type: ignore[no-untyped-call]
         return {

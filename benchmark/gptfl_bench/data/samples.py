@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gptfl_bench.core.code.identity import describe, of_program
+from gptfl_bench.core.device import bring
 
 Transform = Callable[[Tensor, torch.Generator | None], Tensor]
 """Stored samples (N, ...) to network input (N, ...); augments if a generator is given."""
@@ -75,7 +76,7 @@ class Samples:
         """Return the stored rows (b,) of positions within this view (b,), where the samples are."""
         if self.indices is not None:
             indices = self.indices.index_select(0, indices.to(self.indices.device))
-        return indices.to(self.x.device)
+        return bring(indices, self.x.device)
 
     def stored(self, rows: Tensor, rng: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Return network input (b, ...) and labels (b,) of stored rows, as :meth:`rows` gives them.

@@ -40,8 +40,9 @@ def recompute(state: Groups, networks: Networks, data: Samples, batch_size: int 
     if not state.get("buffers"):
         return state
     model = networks.new(state).train()
+    rows = data.rows(torch.arange(len(data)))
     for _ in range(REFRESH_PASSES):
-        for indices in torch.split(torch.arange(len(data)), batch_size):
-            model(data.batch(indices)[0])
+        for batch in torch.split(rows, batch_size):
+            model(data.stored(batch)[0])
     fresh = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
     return {**state, "buffers": fresh}

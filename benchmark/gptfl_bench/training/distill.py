@@ -43,5 +43,5 @@ def distill(
 @torch.no_grad()
 def outputs(predict: Callable[[Tensor], Tensor], data: Samples, batch_size: int = 1000) -> Tensor:
     """Return what ``predict`` gives for all samples in order, (N, ...)."""
-    batches = torch.split(torch.arange(len(data)), batch_size)
-    return torch.cat([predict(data.batch(indices)[0]) for indices in batches])
+    batches = torch.split(data.rows(torch.arange(len(data))), batch_size)
+    return torch.cat([predict(data.stored(rows)[0]) for rows in batches])

@@ -25,10 +25,12 @@ class Score:
     @classmethod
     def of(cls, logits: Tensor, y: Tensor) -> "Score":
         """Return the score of a batch of logits (b, C) and labels (b,)."""
-        classes = logits.shape[1]
-        pairs = y * classes + logits.argmax(1)
-        confusion = torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-        return cls(confusion, float(F.cross_entropy(logits.double(), y, reduction="sum")))
+        return cls.read(*_counts(logits, y))
+
+    @classmethod
+    def read(cls, confusion: Tensor, loss_sum: Tensor) -> "Score":
+        """Return the score of counts that may lie on a GPU, for which this waits."""
+        return cls(confusion.cpu(), float(loss_sum))
 
     def merge(self, other: "Score") -> "Score":
         """Return the score of both sets of samples together."""
@@ -63,10 +65,24 @@ def evaluate(predict: Callable[[Tensor], Tensor], data: Samples, batch_size: int
     """Return the score of ``predict``, which maps inputs (b, ...) to logits (b, C)."""
     if len(data) == 0:
         raise ValueError("there are no samples to evaluate on")
-    score: Score | None = None
+    parts = []
     for rows in torch.split(data.rows(torch.arange(len(data))), batch_size):
         x, y = data.stored(rows)
-        part = Score.of(predict(x), y)
-        score = part if score is None else score.merge(part)
-    assert score is not None
-    return score
+        parts.append(_counts(predict(x), y))
+    # Read once, at the end: a GPU is never waited for in between.
+    first, *others = parts
+    confusion, loss_sum = first
+    for more, further in others:
+        confusion, loss_sum = confusion + more, loss_sum + further
+    return Score.read(confusion, loss_sum)
+
+
+def _counts(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return confusion (C, C) and sum of cross-entropies of a batch, where it lies."""
+    classes = logits.shape[1]
+    pairs = y * classes + logits.argmax(1)
+    # Not bincount, for which a GPU is asked how large the numbers are.
+    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=y.device)
+    confusion.index_add_(0, pairs, torch.ones_like(pairs))
+    loss_sum = F.cross_entropy(logits.double(), y, reduction="sum")
+    return confusion.reshape(classes, classes), loss_sum

@@ -144,7 +144,7 @@ def fit(
     _set_to_train(model)
     step, drawn, lr_sum, mean_loss, epoch = 0, 0, 0.0, math.nan, 0
     while step < total:
-        # Once a pass, for a GPU waits whenever something is brought to it.
+        # Once a pass: each batch's own would cost a GPU more than it takes to select by them.
         order = data.rows(torch.randperm(examples, generator=rng))
         # Summed as tensors: reading a number after every step would make a GPU wait.
         losses: list[Tensor] = []
@@ -164,16 +164,23 @@ def fit(
             sizes.append(len(y))
             lr_sum += lr
             step += 1
-        weights = torch.tensor(sizes, dtype=torch.float64)
-        values = torch.stack(losses).double().cpu()
-        mean_loss = float((values * weights).sum() / weights.sum())
         drawn += sum(sizes)
         epoch += 1
+        # Whoever reads a number waits for a GPU: the last pass is enough where nobody looks on.
+        if after_epoch is not None or step >= total:
+            mean_loss = _mean(losses, sizes)
         if after_epoch is not None and after_epoch(epoch, mean_loss):
             break
     # The last gradients are as large as the network, and nobody reads them.
     optimizer.zero_grad()
     return FitResult(step, drawn, mean_loss, lr_sum)
+
+
+def _mean(losses: list[Tensor], sizes: list[int]) -> float:
+    """Return the mean of batches' losses by their numbers of samples."""
+    weights = torch.tensor(sizes, dtype=torch.float64)
+    values = torch.stack(losses).double().cpu()
+    return float((values * weights).sum() / weights.sum())
 
 
 def _optimizer(model: nn.Module, plan: Plan) -> Descent:

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from gptfl_bench.core.device import bring
 from gptfl_bench.core.errors import unknown
 
 AudioAugmentation = Literal["paper", "masks"]
@@ -54,8 +55,10 @@ class AudioPipeline:
         source, visible = self._moved(count, length, rng)
         visible = visible & ~_mask(count, length, self.frames, rng)
         heard = ~_mask(count, bins, self.bins, rng)
-        features = x[torch.arange(count)[:, None].to(x.device), source.to(x.device)].float()
-        return features.mul_(visible.to(features)[:, :, None]).mul_(heard.to(features)[:, None])
+        clips = torch.arange(count, device=x.device)[:, None]
+        features = x[clips, bring(source, x.device)].float()
+        visible, heard = (bring(mask, x.device).to(features) for mask in (visible, heard))
+        return features.mul_(visible[:, :, None]).mul_(heard[:, None])
 
     def _moved(self, count: int, length: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return which frame comes to each place and whether there was one, (b, T) both."""

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from gptfl_bench.core.device import bring
 from gptfl_bench.core.errors import unknown
 from gptfl_datasets.preprocess.random_crops import (
     CentralCrop,
@@ -92,7 +93,7 @@ class ImagePipeline:
     def _normalised(self, images: Tensor) -> Tensor:
         """Return images in [0, 255] as the network sees them, a tensor of their own."""
         mean, std = (
-            torch.tensor(values, device=images.device)[:, None, None]
+            bring(torch.tensor(values)[:, None, None], images.device)
             for values in (self.mean, self.std)
         )
         return (images.float() / 255).sub_(mean).div_(std)
@@ -102,7 +103,7 @@ class ImagePipeline:
         centre = torch.randint(self.size, (2, len(images), 1), generator=rng)
         first = centre - self.cutout // 2
         place = torch.arange(self.size)
-        covered = ((place >= first) & (place < first + self.cutout)).to(images.device)
+        covered = bring((place >= first) & (place < first + self.cutout), images.device)
         square = covered[0, :, None, :, None] & covered[1, :, None, None, :]
         return images.masked_fill_(square, 0.0)
 

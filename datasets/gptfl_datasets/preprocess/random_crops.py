@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gptfl_bench.core.device import bring
+
 _TRIES = 10
 """Boxes that torchvision's RandomResizedCrop draws before it gives up."""
 
@@ -54,7 +56,7 @@ class CentralCrop:
     def __call__(self, x: Tensor, size: int, mirrored: Tensor, rng: torch.Generator) -> Tensor:
         """Return the crops; see :class:`Crop`."""
         crops = central(x, size)
-        return torch.where(mirrored.to(x.device)[:, None, None, None], crops.flip(3), crops)
+        return torch.where(bring(mirrored, x.device)[:, None, None, None], crops.flip(3), crops)
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ class PaddedCrop:
         top = torch.randint(height - size + 1, (len(x), 1), generator=rng)
         left = torch.randint(width - size + 1, (len(x), 1), generator=rng)
         step = torch.arange(size)
-        rows = (top + step).to(x.device)
-        columns = (left + torch.where(mirrored[:, None], size - 1 - step, step)).to(x.device)
+        rows = bring(top + step, x.device)
+        columns = bring(left + torch.where(mirrored[:, None], size - 1 - step, step), x.device)
         places = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)[:, None, :]
         crops = framed.flatten(2).gather(2, places.expand(-1, x.shape[1], -1))
         return crops.view(*x.shape[:2], size, size)
@@ -165,10 +167,10 @@ def resized_boxes(x: Tensor, boxes: Tensor, size: int, mirrored: Tensor) -> Tens
         float32 (b, c, S, S) in [0, 255].
     """
     count, channels, height, width = x.shape
-    top, left, tall, wide = boxes.to(x.device)
+    top, left, tall, wide = bring(boxes, x.device)
     rows = _interpolation(top, tall, size, height)
     columns = _interpolation(left, wide, size, width)
-    swap = mirrored.to(x.device)[:, None, None]
+    swap = bring(mirrored, x.device)[:, None, None]
     columns = torch.where(swap, columns.flip(1), columns)
     # Rows first, so that each product is over the last axis of a tensor that lies in one piece.
     images = x.transpose(1, 2).float().contiguous()

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gptfl_bench.core.device import bring
+
 _SHIFT = 0.125
 _ZOOM = 1.2
 _DEGREES = 15.0
@@ -47,12 +49,13 @@ class Augmentation:
 
 def _uniform(x: Tensor, rng: torch.Generator, low: float, high: float) -> Tensor:
     """Return a number in [low, high) for each image, (b, 1, 1, 1)."""
-    return (low + (high - low) * torch.rand(len(x), 1, 1, 1, generator=rng)).to(x)
+    drawn = low + (high - low) * torch.rand(len(x), 1, 1, 1, generator=rng)
+    return bring(drawn.to(x.dtype), x.device)
 
 
 def _integers(x: Tensor, rng: torch.Generator, low: int, high: int) -> Tensor:
     """Return a whole number in [low, high) for each image, (b, 1, 1, 1)."""
-    return torch.randint(low, high, (len(x), 1, 1, 1), generator=rng).to(x)
+    return bring(torch.randint(low, high, (len(x), 1, 1, 1), generator=rng).to(x.dtype), x.device)
 
 
 def _color(x: Tensor, rng: torch.Generator) -> Tensor:
@@ -70,7 +73,7 @@ def _cutout(x: Tensor, rng: torch.Generator) -> Tensor:
     def covered(side: int) -> Tensor:
         size = int(side * 0.5 + 0.5)
         first = _integers(x, rng, 0, side + 1 - size % 2) - size // 2
-        offset = torch.arange(side).to(x) - first
+        offset = torch.arange(side, dtype=x.dtype, device=x.device) - first
         return (offset >= 0) & (offset < size)
 
     rows, columns = covered(x.shape[2]).transpose(2, 3), covered(x.shape[3])

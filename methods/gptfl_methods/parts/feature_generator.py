@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptfl_bench.core.device import bring
 from gptfl_bench.core.groups import Groups, Tree
 from gptfl_bench.engine.server import Server
 from gptfl_methods.parts.server_generator import diversity_loss, restored
@@ -47,7 +48,7 @@ class FeatureGenerator(nn.Module):
 
     def sample(self, y: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return uniform noise (b, Z) in [0, 1) and the features made of it for labels (b,)."""
-        noise = torch.rand(len(y), self.noise, generator=rng).to(y.device)
+        noise = bring(torch.rand(len(y), self.noise, generator=rng), y.device)
         return noise, self(noise, y)
 
     @torch.no_grad()
@@ -110,9 +111,9 @@ def train(
     adam = _adam(generator, moments, lr)
     device = next(generator.parameters()).device
     weights = label_weights(drawn).to(device)
-    qualified = drawn.sum(0).nonzero()[:, 0]
+    qualified = drawn.sum(0).nonzero()[:, 0].to(device)
     for _ in range(steps):
-        y = qualified[torch.randint(len(qualified), (batch_size,), generator=rng)].to(device)
+        y = qualified[bring(torch.randint(len(qualified), (batch_size,), generator=rng), device)]
         noise, made = generator.sample(y, rng)
         loss = diversity_loss(noise, made)
         for head, weight in zip(heads, weights, strict=True):
