@@ -71,7 +71,8 @@ class Waits(TorchDispatchMode):
         if there and (name in self.SIZES or (name == "index" and _by_truth(args[1]))):
             self.found.append(f"the size of what {name} gives")
             if name == "bincount":
-                return torch.zeros(kwargs.get("minlength", args[-1]), dtype=torch.int64, device=META)
+                size = kwargs.get("minlength", args[-1])
+                return torch.zeros(size, dtype=torch.int64, device=META)
         # PyTorch lets a GPU's tensor be indexed by one of the CPU, and brings that over.
         if name in ("index", "index_put") and there and len(there) < len(tensors):
             self.found.append("indices are brought over")
@@ -168,8 +169,9 @@ def _longer(method: Method, epochs: int) -> Method:
     given: dict[str, Any] = {"plan": plan}
     if hasattr(method, "distillation"):
         given["distillation"] = replace(method.distillation, epochs=epochs, steps=None)
-    if hasattr(method, "open_per_round"):
-        given["open_per_round"] = 4
+    # Little at the server, which is run to have a second round.
+    few = {"open_per_round": 4, "iterations": 1, "generator_steps": 1, "width": 2}
+    given |= {name: value for name, value in few.items() if hasattr(method, name)}
     return replace(method, **given)
 
 

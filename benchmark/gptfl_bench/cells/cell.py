@@ -25,6 +25,7 @@ from gptfl_bench.core.errors import (
     UsageError,
     WorkerKilled,
 )
+from gptfl_bench.core.precision import products_in
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_bench.quality.describe import refuse_unmeasurable
 from gptfl_reports.records.cells import EVENTS, RECORD, Cell, read_cell, write_record
@@ -84,7 +85,8 @@ def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None)
             return read_cell(folder)
         if ending.status != "running" and not ending.interrupted:
             _clear(folder)
-        _run(spec, world, folder, context, progress or Silent())
+        with products_in(spec.settings.precision, world.device):
+            _run(spec, world, folder, context, progress or Silent())
     return read_cell(folder)
 
 

@@ -36,9 +36,11 @@ def describe(spec: CellSpec, world: World, command: str, partition_name: str) ->
     # They have no part in the result.
     del wanted["workers"]
     del wanted["generators"], wanted["prompts"]
-    # A record without a regime is of the short one, as older ones are.
+    # A record without a regime or a precision is of the usual one, as older ones are.
     if settings.regime == "short":
         del wanted["regime"]
+    if settings.precision == "float32":
+        del wanted["precision"]
     wanted["public"] = spec.public_settings
     if not settings.secure_aggregation:
         del wanted["secure"]

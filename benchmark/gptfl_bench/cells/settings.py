@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gptfl_bench.core.precision import Precision
 from gptfl_bench.data.public import PublicSettings
 from gptfl_bench.engine.buffers import BufferPolicy
 from gptfl_bench.labels.discovery import LabelSettings
@@ -91,6 +92,8 @@ class Settings:
         lift_conventions: Whether to run methods on modalities they were not published for.
         start: ``warm`` wraps every method in GPT-FL, ``cold`` unwraps it; ``default`` leaves both.
         device: ``auto`` takes a GPU if there is one.
+        precision: In how many bits networks compute: ``float32``; ``tf32``, on NVIDIA GPUs from
+            Ampere on; ``bfloat16`` by autocast, with weights and losses in float32.
         threads: Intra-op threads; one is fastest for small networks.
         workers: Processes that the clients of a cohort work in, on the CPU; ``auto`` takes the
             cores that are left when fewer cells than cores are.
@@ -121,6 +124,7 @@ class Settings:
     lift_conventions: bool = False
     start: Literal["default", "cold", "warm"] = "default"
     device: str = "auto"
+    precision: Precision = "float32"
     threads: int = 1
     workers: int | Literal["auto"] = 1
     quick: bool = False

@@ -98,13 +98,15 @@ class CellSpec:
 
     @property
     def model_key(self) -> str:
-        """What determines network and start weights, beside the seed and the sample's shape."""
+        """What determines a network, how it computes and its start, beside seed and shape."""
         arguments: dict[str, object] = dict(self.model_arguments)
         if self.network is None:
             arguments["model"] = self.settings.model
+        # A registered network takes no argument of such a name: "-" stands in none.
         if "model" in self.code:
-            # A registered network takes no argument of this name: "-" stands in none.
             arguments["own-code"] = self.code["model"]
+        if self.settings.precision != "float32":
+            arguments["in-precision"] = self.settings.precision
         return digest(arguments)
 
     @property
@@ -231,6 +233,9 @@ class CellSpec:
         if settings["regime"] == "short":
             # Cells were made before there was another regime.
             del settings["regime"]
+        if settings["precision"] == "float32":
+            # Nor was there another precision.
+            del settings["precision"]
         # It only looks on.
         del settings["evaluation"]["pretraining"]
         settings["model_args"] = self.model_arguments

@@ -13,6 +13,7 @@ from gptfl_bench.cells.settings import PartitionSettings, Settings
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.core.device import pick_device
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.precision import check_precision
 from gptfl_bench.core.randomness import torch_rng
 from gptfl_bench.data.class_names import check_class_names
 from gptfl_bench.data.handed import FEW
@@ -88,6 +89,7 @@ def _check_task(cells: Sequence[CellSpec]) -> None:
         users[0].bring_generator()
     first = cells[0]
     task, device = data[first.seed].task, pick_device(first.settings.device)
+    check_precision(first.settings.precision, device)
     check_class_names(task.label_names, f"the task {task.name!r}")
     networks = build_networks(first, task, first.seed, device)
     if "model" in first.code or not isinstance(first.dataset, str):
@@ -190,6 +192,7 @@ def build_networks(
             seed,
             device,
             adapt,
+            settings.precision,
         )
     except UsageError:
         raise

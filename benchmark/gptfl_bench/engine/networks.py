@@ -10,6 +10,7 @@ from gptfl_bench.architectures.network import ModelFactory, has_features, models
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups, Tree
+from gptfl_bench.core.precision import Precision, lowered, under_autocast
 from gptfl_bench.core.randomness import isolated_torch_rng
 from gptfl_bench.engine.constant import Constants
 from gptfl_bench.engine.handed import own_copy, plain, settled
@@ -25,6 +26,7 @@ class Networks:
         task_size: Parameters and buffer scalars of the task's network, where a method made another
             network of it.
         input_shape: Shape of one sample, where methods ask for it.
+        precision: In how many bits networks compute.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Networks:
         variant: "Callable[[str], Networks] | None" = None,
         task_size: tuple[int, int] | None = None,
         input_shape: tuple[int, ...] = (),
+        precision: Precision = "float32",
     ) -> None:
         self._template = template.to(device)
         self._make_variant = variant
@@ -49,6 +52,7 @@ class Networks:
         self.task_size = task_size or _size(self._template)
         self.device = device
         self.input_shape = input_shape
+        self.precision: Precision = precision
 
     @classmethod
     def build(
@@ -60,6 +64,7 @@ class Networks:
         seed: int,
         device: torch.device,
         adapt: Callable[[nn.Module], nn.Module] = lambda template: template,
+        precision: Precision = "float32",
     ) -> "Networks":
         """Return networks made by ``factory`` with weights at the address ``(seed, "start")``.
 
@@ -71,10 +76,12 @@ class Networks:
             seed: The cell's seed.
             device: Where networks live.
             adapt: What a method makes of the network; variants stay as they are.
+            precision: In how many bits networks compute.
         """
 
         def variant(name: str) -> Networks:
-            return cls.build(models.get(name), input_shape, num_classes, {}, seed, device)
+            own = models.get(name)
+            return cls.build(own, input_shape, num_classes, {}, seed, device, precision=precision)
 
         if not callable(factory):
             raise TypeError(f"a model must be a network or a factory, not {type(factory).__name__}")
@@ -86,7 +93,7 @@ class Networks:
             )
             # Taken before a method changes it in place.
             size = _size(template)
-            return cls(adapt(template), device, variant, size, input_shape)
+            return cls(adapt(template), device, variant, size, input_shape, precision)
 
     def variant(self, architecture: str) -> "Networks":
         """Return networks of another registered architecture for the same task and seed.
@@ -116,8 +123,9 @@ class Networks:
         return has_features(self._template)
 
     def __str__(self) -> str:
-        """Return the layers, as PyTorch prints them."""
-        return str(self._template)
+        """Return the layers, as PyTorch prints them, and the precision if it is an unusual one."""
+        usual = self.precision == "float32"
+        return str(self._template) if usual else f"{self._template}\n{self.precision}"
 
     def new(self, groups: Mapping[str, Tree]) -> nn.Module:
         """Return a network of its own with copies of the given ``model`` and ``buffers``.
@@ -146,7 +154,7 @@ class Networks:
                 replaced[id(tensor)] = (
                     nn.Parameter(copied, tensor.requires_grad) if group == "model" else copied
                 )
-        return self._mould.cast(replaced)
+        return lowered(self._mould.cast(replaced), self.precision, self.device)
 
     def apply(self, groups: Mapping[str, Tree], x: Tensor) -> Tensor:
         """Return the logits (b, C) of a network in evaluation mode without copying it.
@@ -161,7 +169,10 @@ class Networks:
             for name, tensor in groups.get(group, {}).items()
         }
         self._template.eval()
-        out: Tensor = torch.func.functional_call(self._template, tensors, (x,))
+        call = torch.func.functional_call
+        if self.precision == "bfloat16":
+            call = under_autocast(call, self.device)
+        out: Tensor = call(self._template, tensors, (x,))
         return out
 
 
