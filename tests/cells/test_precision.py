@@ -1,4 +1,4 @@
-"""In how many bits networks compute: what stays in float32, and which cells are told apart by it."""
+"""In how many bits networks compute: what stays in float32, and which cells are kept apart."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -40,13 +40,13 @@ META = torch.device("meta")
 SIDE = 8
 
 
-class Waits(TorchDispatchMode):
+class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what would make this process wait for a GPU, with ``meta`` in its place."""
 
     SIZES = ("nonzero", "bincount", "masked_select", "unique", "repeat_interleave", "equal")
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
 
     def __torch_dispatch__(
@@ -141,7 +141,8 @@ def waits(make_spec: Callable[..., CellSpec], tmp_path: Path) -> Callable[[Metho
         with Waits() as found:
             method.client_update(received, client)
         assert client.fits[0].steps > 0
-        return found.found
+        seen: list[str] = found.found
+        return seen
 
     return count
 
