@@ -20,6 +20,7 @@ from gptfl_bench.runs import experiment, launchers
 from gptfl_bench.runs import grid as grids
 from gptfl_bench.runs.bars import for_caller
 from gptfl_bench.runs.launchers import Launcher
+from gptfl_bench.runs.processes import asked_for
 from gptfl_reports.notebook import Results
 
 
@@ -32,6 +33,7 @@ def run(
     preset: str = "auto",
     model: str | Handed | None = None,
     launcher: Launcher = "basic",
+    processes: int | None = None,
     force: bool | Sequence[str] = False,
     cache: str | Path | None = None,
     data_folder: str | Path | None = None,
@@ -53,6 +55,8 @@ def run(
             that makes one, of ``input_shape`` and ``num_classes`` if it takes them, with other
             weights for each seed.
         launcher: Where cells run.
+        processes: Cells at once with ``launcher="joblib"``; None for as many as the cores allow,
+            and on a GPU its free memory.
         force: Run cells that have ended again: all, or those of these ids.
         cache: Folder of results that cells share.
         data_folder: Folder in which data sets are looked for and into which they are downloaded.
@@ -66,6 +70,7 @@ def run(
         UsageError: If any name or value does not fit.
     """
     keep_freed_memory()
+    at_once = asked_for(processes, launcher)
     alone = isinstance(methods, str) or not isinstance(methods, Iterable)
     asked: list[Any] = [methods] if alone else [*methods]  # type: ignore[misc]
     if isinstance(model, str):
@@ -83,7 +88,8 @@ def run(
     cells = tasks.cells
     scratch = None if out is not None else _temporary()
     folder = Path(scratch.name) / "run" if scratch else Path(str(out)).expanduser()
-    context = experiment.context(folder, "gptfl_bench.run", force, access.cache, cells)
+    where = (folder, "gptfl_bench.run", force, access.cache)
+    context = experiment.context(*where, cells, at_once)
     with for_caller() if progress else Silent() as shown:
         ended = launchers.execute(grids.in_turn(cells), context, shown, launcher)
         found = {cell.record["run_id"]: cell for cell in ended}

@@ -20,7 +20,7 @@ from gptfl_bench.core.groups import Groups
 from gptfl_bench.data.task import Task
 from gptfl_bench.engine.client import Client
 from gptfl_bench.engine.method import methods
-from gptfl_bench.runs import launchers
+from gptfl_bench.runs import processes
 from gptfl_bench.training.fit import Plan
 from gptfl_methods.fedavg import FedAvg
 from gptfl_methods.gptfl import GptFl
@@ -288,4 +288,4 @@ def test_cells_in_processes_leave_each_other_cores(
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     specs = [make_spec(GptFl(), workers=2, threads=2), make_spec(GptFl(), workers="auto")]
-    assert list(map(launchers._cores, specs)) == [4, 1]
+    assert list(map(processes.cores, specs)) == [4, 1]

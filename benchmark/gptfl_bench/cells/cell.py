@@ -48,6 +48,7 @@ class Context:
         command: The command line, for the record.
         force: Whether cells that have ended are run again: all, none, or those of these ids.
         at_once: Cells that run on this machine at the same time.
+        processes: In how many processes somebody asked them to run; 0 for what fits the machine.
     """
 
     out: Path
@@ -55,6 +56,7 @@ class Context:
     command: str = ""
     force: bool | frozenset[str] = False
     at_once: int = 1
+    processes: int = 0
 
     def forces(self, run_id: str) -> bool:
         """Return whether a cell is run again even if it has ended or is damaged."""

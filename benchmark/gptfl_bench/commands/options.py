@@ -62,6 +62,10 @@ def expanded(text: str) -> Path:
 def arrange_launcher(parser: argparse.ArgumentParser) -> None:
     """Add the option of where cells run."""
     parser.add_argument("--launcher", default="basic", help="basic (default), joblib or submitit")
+    parser.add_argument(
+        "--processes", metavar="N",
+        help="cells at once with --launcher joblib (default: by cores, on a GPU by its memory)",
+    )  # fmt: skip
 
 
 def launcher_of(options: argparse.Namespace) -> "Launcher":
@@ -76,6 +80,17 @@ def launcher_of(options: argparse.Namespace) -> "Launcher":
         if name == options.launcher:
             return name
     raise unknown("launcher", options.launcher, LAUNCHERS)
+
+
+def processes_of(options: argparse.Namespace) -> int:
+    """Return how many cells are to run at once; 0 for what fits the machine.
+
+    Raises:
+        UsageError: If it is no number of 1 or more, or the launcher makes no processes here.
+    """
+    from gptfl_bench.runs.processes import asked_for
+
+    return asked_for(options.processes, launcher_of(options))
 
 
 def arrange_access(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from gptfl_bench.commands.options import (
     arrange_seeds,
     expanded,
     launcher_of,
+    processes_of,
     seeds_of,
 )
 from gptfl_bench.commands.run import carry_out
@@ -50,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     if options.scale not in ("cpu", "paper"):
         raise unknown("scale", options.scale, ("cpu", "paper"))
     launcher, access, seeds = launcher_of(options), access_of(options), seeds_of(options)
+    processes = processes_of(options)
     blocks = reproductions.blocks(options.name, options.scale, options.dataset)
     # With settings of several values, an arm has a row for each combination.
     arms = [
@@ -73,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     out = options.out or Path("reproduce") / f"{options.name}-{options.scale}"
     command = f"gptfl-bench reproduce {options.name} --scale {options.scale}"
-    context = experiment.context(out, command, cache=options.cache)
+    context = experiment.context(out, command, cache=options.cache, processes=processes)
     # Several numbers may come from one cell.
     planned = grid.Grid(tuple(point for _, _, point in arms))
     distinct = grid.in_turn(planned.cells)

@@ -22,6 +22,7 @@ from gptfl_bench.commands.options import (
     expanded,
     launcher_of,
     names,
+    processes_of,
     seeds_of,
 )
 from gptfl_bench.core.errors import UsageError
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     from gptfl_bench.runs.forecast import outlook
     from gptfl_reports import exports
 
-    launcher, access = launcher_of(options), access_of(options)
+    launcher, access, processes = launcher_of(options), access_of(options), processes_of(options)
     force, overrides = _force(options)
     hand_over = exports.exporters(names(options.export), access.announce)
     methods, seeds = names(options.methods), seeds_of(options)
@@ -109,7 +110,8 @@ def run(options: argparse.Namespace) -> int:
         print(*outlook.synthetic_data(planned_cells), sep="\n")
         print("time: not known before the data are there")
         return OK
-    context = experiment.context(options.out, command_line(), force, options.cache, tasks.cells)
+    where = (options.out, command_line(), force, options.cache)
+    context = experiment.context(*where, tasks.cells, processes)
     launchers.check(cells, context)
     others = {name: partial(_in_turn, planned, name) for name in ("cpu", "quick")}
     ahead = outlook.look_ahead(cells, context, launcher, others)

@@ -11,6 +11,7 @@ from gptfl_bench.commands.options import (
     command_line,
     expanded,
     launcher_of,
+    processes_of,
 )
 
 
@@ -33,12 +34,13 @@ def run(options: argparse.Namespace) -> int:
     from gptfl_bench.runs import config, experiment, search
     from gptfl_bench.runs.bars import for_terminal
 
-    launcher = launcher_of(options)
+    launcher, processes = launcher_of(options), processes_of(options)
     regime = config.load(options.dataset, options.preset, options.overrides).settings.regime
     grid = search.read_grid(options.dataset, regime)
     if options.methods:
         grid = grid.only(options.methods.split(","))
-    context = experiment.context(options.out, command_line(), cache=options.cache)
+    cache = options.cache
+    context = experiment.context(options.out, command_line(), cache=cache, processes=processes)
     with for_terminal() as shown:
         trials = search.search(
             grid,

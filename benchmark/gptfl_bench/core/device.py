@@ -30,7 +30,8 @@ def bring(tensor: Tensor, device: torch.device) -> Tensor:
     A GPU reads memory that can't be swapped out while this process goes on. Of any other memory
     it has a copy before this process does, which then waits for all that the GPU was given to do.
     """
-    if tensor.is_cpu and device.type == "cuda" and torch.cuda.is_initialized():
+    there = device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    if tensor.is_cpu and there:
         tensor = tensor.pin_memory()
     # The other way somebody may read the numbers before they have come.
     return tensor.to(device, non_blocking=tensor.is_cpu)

@@ -181,6 +181,7 @@ def context(
     force: bool | Sequence[str] = False,
     cache: Path | None = None,
     cells: Sequence[CellSpec] = (),
+    processes: int = 0,
 ) -> Context:
     """Return what cells are given.
 
@@ -190,6 +191,7 @@ def context(
         force: Whether cells that have ended are run again; or the ids of those that are.
         cache: Folder of results that cells share.
         cells: The cells of the run, whose ids may be given.
+        processes: In how many processes they are to run; 0 for what fits the machine.
 
     Raises:
         UsageError: If ``out`` is a file, or an id is none of the run's.
@@ -197,13 +199,13 @@ def context(
     check_folder(out)
     check_folder(cache := cache or default_cache())
     if isinstance(force, bool):
-        return Context(out, Artifacts(cache), command, force)
+        return Context(out, Artifacts(cache), command, force, processes=processes)
     known = [cell.run_id for cell in cells]
     wanted = [force] if isinstance(force, str) else list(force)
     for run_id in wanted:
         if run_id not in known:
             raise unknown("cell of this run", run_id, known)
-    return Context(out, Artifacts(cache), command, frozenset(wanted))
+    return Context(out, Artifacts(cache), command, frozenset(wanted), processes=processes)
 
 
 def _check_objects(asked: Sequence[object]) -> None:

@@ -4,7 +4,6 @@ Cells share nothing but files, and all randomness is addressed, so the numbers a
 whichever way they run.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +20,7 @@ from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_bench.data.access import check_writable
 from gptfl_bench.runs import naming
+from gptfl_bench.runs.processes import processes_for, spread
 from gptfl_reports.records.cells import Cell, read_cell
 
 Launcher = Literal["basic", "joblib", "submitit"]
@@ -80,11 +80,6 @@ def launch(
         yield cell
 
 
-def processes_for(cells: Sequence[CellSpec]) -> int:
-    """Return how many cells the cores of this machine run at once."""
-    return max((os.cpu_count() or 1) // max(map(_cores, cells), default=1), 1)
-
-
 Ended = Iterator[tuple[CellSpec, Cell]]
 Titles = Mapping[str, str]
 """What cells are called, by id."""
@@ -101,14 +96,14 @@ def _serial(
 def _joblib(
     cells: Sequence[CellSpec], context: Context, progress: Progress, titles: Titles
 ) -> Ended:
-    most = processes_for(cells)
+    most = processes_for(cells, context.processes)
     context = replace(context, at_once=min(most, len(cells)))
     progress.cell(1, len(cells), f"{len(cells)} cells in {most} processes")
     left, processes = list(cells), most
     while left:
         done = 0
         try:
-            for cell in _pool(left, context, processes):
+            for cell in _pool(spread(left), context, processes):
                 yield left[done], cell
                 done += 1
         except BrokenProcessPool:
@@ -127,12 +122,6 @@ def _joblib(
             return
         else:
             return
-
-
-def _cores(spec: CellSpec) -> int:
-    """Return how many cores a cell is to have; it is content with one worker if it may choose."""
-    workers = spec.settings.workers
-    return spec.settings.threads * (1 if workers == "auto" else workers)
 
 
 def _pool(cells: Sequence[CellSpec], context: Context, processes: int) -> Iterator[Cell]:

@@ -21,6 +21,7 @@ _MEANT = {
     "--preset": "preset",
     "--out": "out output out_dir output_dir",
     "--launcher": "launcher",
+    "--processes": "processes n_jobs num_processes",
 }
 _SHOWN = 3
 """Settings that a sentence names at most."""

@@ -15,7 +15,8 @@ from gptfl_bench.core.errors import UsageError
 from gptfl_bench.runs import naming
 from gptfl_bench.runs.forecast.calibration import free_share
 from gptfl_bench.runs.forecast.forecast import CellForecast, Forecast, forecast
-from gptfl_bench.runs.launchers import Launcher, processes_for
+from gptfl_bench.runs.launchers import Launcher
+from gptfl_bench.runs.processes import processes_for
 from gptfl_bench.synthesis.generator import Placed
 
 LONG = 3600.0
@@ -80,7 +81,7 @@ def look_ahead(
         launcher: Where they run.
         others: The same cells by other presets.
     """
-    most = processes_for(cells)
+    most = processes_for(cells, context.processes)
     found = forecast(cells, context)
     share = free_share() if found.to_run and not torch.cuda.is_available() else 1.0
     ahead = Outlook(found, most if launcher == "joblib" else 1, share)
