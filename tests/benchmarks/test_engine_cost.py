@@ -1,10 +1,8 @@
-"""What the engine adds to training: CPU time over a bare PyTorch loop, and memory by cohort.
+"""What the engine adds to training: CPU time over a bare PyTorch loop, and cost by population.
 
-Protocol: a network on 32x32 colour images, 100 clients by Dirichlet(0.1), ten a round that hold
-1,200 to 1,800 samples, one local epoch, batch 32, SGD. After every federated round the very same
-batches go through a bare loop in the same process; ratios are of CPU seconds, the first pair being
-warm-up. Both keep freed memory, as every command does. Reproduce with ``ci/bench``; ``ci/cost``
-runs those that take seconds.
+The protocol is that of ``ci/on_gpu/engine_cost.py``; ratios are of CPU seconds. Both sides keep
+freed memory, as every command does. Reproduce with ``ci/bench``; ``ci/cost`` runs those that take
+seconds.
 """
 
 import time
@@ -15,16 +13,13 @@ from statistics import median
 from types import SimpleNamespace
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
+from on_gpu import engine_cost  # type: ignore[import-not-found]  # ci/, on the path by conftest.py
 from pytest_benchmark.fixture import BenchmarkFixture
-from torch.nn import functional as F
 
 from gptfl_bench.architectures.network import models
 from gptfl_bench.core.memory import keep_freed_memory
-from gptfl_bench.core.randomness import torch_rng
-from gptfl_bench.data.partition import partitions
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.channel import Channel
 from gptfl_bench.engine.client_store import ClientStore
@@ -33,60 +28,11 @@ from gptfl_bench.engine.method import methods
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.engine.server import Server
 from gptfl_bench.training.fit import Plan
-from gptfl_methods.fedavg import FedAvg
 
-SEED = 0
 PAIRS = 11
-NO_SERVER = cast(Server, None)
-"""FedAvg asks nothing of the server when it aggregates."""
-BATCH = 32
-LR = 0.1
-
-
+CPU = torch.device("cpu")
 NETWORKS = {"cnn_mcmahan": (2_156_490, 1.05), "linear": (30_730, 1.2), "convnet": (320_010, 1.05)}
 """Scalars of each network, and the highest median ratio that is accepted beside other work."""
-
-
-def _federation(name: str, folder: Path) -> Federation:
-    rng = torch.Generator().manual_seed(SEED)
-    x = torch.rand(50_000, 3, 32, 32, generator=rng)
-    y = torch.randint(0, 10, (50_000,), generator=rng)
-    partition = partitions.get("dirichlet")(
-        y.numpy().astype(np.int64), None, num_clients=100, seed=SEED, alpha=0.1, min_size=10
-    )
-    data = Samples(x, y)
-    networks = Networks.build(models.get(name), (3, 32, 32), 10, {}, SEED, torch.device("cpu"))
-    assert sum(t.numel() for t in networks.start["model"].values()) == NETWORKS[name][0]
-    clients = [data.select(torch.tensor(indices)) for indices in partition.clients]
-    names = tuple(str(number) for number in range(10))
-    return Federation(clients, names, Channel(), ClientStore(folder), networks, SEED)
-
-
-def _cohorts(federation: Federation) -> list[tuple[int, list[int]]]:
-    """Return rounds whose cohort of ten holds 1,200 to 1,800 samples."""
-    found: list[tuple[int, list[int]]] = []
-    round = 0
-    while len(found) < PAIRS:
-        round += 1
-        cohort = federation.sample_cohort(round, 10)
-        if 1_200 <= sum(len(federation.clients[c]) for c in cohort) <= 1_800:
-            found.append((round, cohort))
-    return found
-
-
-def _bare_loop(federation: Federation, round: int, cohort: list[int]) -> None:
-    model = federation.networks.new(federation.networks.start)
-    optimizer = torch.optim.SGD(model.parameters(), LR)
-    for client in cohort:
-        data = federation.clients[client]
-        rng = torch_rng(SEED, "batches", "round", round, "client", client)
-        order = torch.randperm(len(data), generator=rng)
-        for indices in torch.split(order, BATCH):
-            assert data.indices is not None
-            rows = data.indices[indices]
-            optimizer.zero_grad()
-            F.cross_entropy(model(data.x[rows]), data.y[rows]).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
 
 
 @pytest.mark.slow
@@ -95,22 +41,14 @@ def test_a_federated_round_costs_little_more_than_the_bare_loop(
     name: str, benchmark: BenchmarkFixture, tmp_path: Path
 ) -> None:
     keep_freed_memory()
-    federation = _federation(name, tmp_path)
-    method = FedAvg(plan=Plan(batch_size=BATCH, lr=LR))
-    state = {group: dict(tree) for group, tree in federation.networks.start.items()}
+    federation = engine_cost.federation(name, tmp_path, CPU)
+    start = federation.networks.start["model"].values()
+    assert sum(tensor.numel() for tensor in start) == NETWORKS[name][0]
     spent: list[tuple[float, float]] = []
 
     def pairs() -> None:
-        for round, cohort in _cohorts(federation):
-            start = time.process_time()
-            replies = federation.exchange(
-                round, cohort, lambda c: method.downlink(state, c), method.client_update
-            )
-            method.aggregate(state, replies, NO_SERVER)
-            federation.channel.settle()
-            middle = time.process_time()
-            _bare_loop(federation, round, cohort)
-            spent.append((middle - start, time.process_time() - middle))
+        numbered = engine_cost.rounds(federation, PAIRS)
+        spent.extend(engine_cost.pairs(federation, numbered, engine_cost.clock(CPU)))
 
     benchmark.pedantic(pairs, rounds=1, iterations=1)  # type: ignore[no-untyped-call]
     engine, bare = (sum(times) for times in zip(*spent[1:], strict=True))

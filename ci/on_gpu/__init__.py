@@ -1,0 +1,1 @@
+"""What ``ci/gpu`` measures in the minutes it is given on a GPU, and what it takes there."""
