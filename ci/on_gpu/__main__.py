@@ -78,7 +78,7 @@ def _measure(options: argparse.Namespace) -> int:
     for folder in (options.out, options.work):
         folder.mkdir(parents=True, exist_ok=True)
     site = steps.Site(options.device, size, budget, options.work, options.out)
-    page, well = [NOTE, "# Measured on a GPU", place.words(options.device) + "."], True
+    page, well = [NOTE, "# Measured by ci/gpu", place.words(options.device) + "."], True
     for step in (step for step in plan.STEPS if step.name in options.steps):
         title, measure = steps.STEPS[step.name]
         print(f"ci/gpu: {title} ...", flush=True)

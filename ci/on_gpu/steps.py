@@ -87,12 +87,13 @@ Found = tuple[str, bool]
 def compare(site: Site) -> Found:
     """Run the quick preset on the CPU and on the device, and compare round by round."""
     folders = [site.fresh(f"compare-{place}") for place in ("cpu", "device")]
-    # Pre-training, too, is to be done on both.
-    shutil.rmtree(site.work / "cache" / "pretrained", ignore_errors=True)
-    many = ("--launcher", "joblib")
-    site.run(site.size.compare, folders[0], *many, "device=cpu")
-    shutil.rmtree(site.work / "cache" / "pretrained", ignore_errors=True)
-    site.run(site.size.compare, folders[1], *many, f"device={site.device}")
+    for folder, device in zip(folders, ("cpu", site.device), strict=True):
+        # Pre-training, too, is to be done on both.
+        shutil.rmtree(site.work / "cache" / "pretrained", ignore_errors=True)
+        code = site.run(site.size.compare, folder, f"device={device}")
+        if code is None or not folder.exists():
+            why = "the time was up" if code is None else last_lines(site.log, 2)
+            return f"Not compared: {why}.", False
     found = agreement.compare(*folders)
     rows = [
         (row.method, row.rounds, f"{row.accuracy:.4f}", f"{row.loss:.2e}",
@@ -111,7 +112,8 @@ def compare(site: Site) -> Found:
 def visits(site: Site) -> Found:
     """Time clients' visits without a training step."""
     keep_freed_memory()
-    device, rows = torch.device(site.device), []
+    device = torch.device(site.device)
+    rows: list[tuple[object, ...]] = []
     for number, case in enumerate(visit_cost.CASES[: site.size.visits]):
         if rows and site.late():
             break
@@ -129,7 +131,8 @@ def visits(site: Site) -> Found:
 def engine(site: Site) -> Found:
     """Time federated rounds against a bare loop over the same batches."""
     keep_freed_memory()
-    device, rows = torch.device(site.device), []
+    device = torch.device(site.device)
+    rows: list[tuple[object, ...]] = []
     for name in site.size.networks:
         if rows and site.late():
             break

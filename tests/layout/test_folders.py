@@ -79,6 +79,7 @@ def test_the_scripts_can_be_run() -> None:
         "ci/wheel",
         "ci/smoke",
         "ci/regression",
+        "ci/gpu",
         ".ci/run",
     ):
         path = ROOT / name
