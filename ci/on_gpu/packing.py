@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ WHEELS = (
     *("typing-inspection", "mlxtend", "soundfile", "cffi", "pycparser", "cryptography", "loky"),
     *("platformdirs", "importlib-metadata"),
 )
-"""What the program needs and an image for deep learning may lack."""
-SOURCES = ("antlr4-python3-runtime==4.9.3",)
+"""What the program needs and an image for deep learning may lack; in the versions that are here."""
+SOURCES = ("antlr4-python3-runtime",)
 """Of these there is no wheel to download; they are Python alone, so one is built here."""
 _GLIBC = (17, 24, 27, 28, 31, 34, 35)
 
@@ -74,8 +75,7 @@ def cut(pack: Path, out: Path, count: int) -> None:
     }
     kept["data"] = np.concatenate(parts)
     kept["offsets"] = np.cumsum([0, *map(len, parts)])
-    # The pictures are packed already.
-    np.savez(out, **kept)
+    np.savez_compressed(out, **kept)
 
 
 def _wheels(folder: Path, python: str) -> None:
@@ -83,8 +83,9 @@ def _wheels(folder: Path, python: str) -> None:
     platforms = [f"--platform=manylinux_2_{number}_x86_64" for number in _GLIBC]
     there = [f"--python-version={python}", "--implementation=cp", *platforms]
     there += ["--platform=manylinux2014_x86_64", "--only-binary=:all:", "--no-deps"]
-    subprocess.run([*pip, "download", "--dest", str(folder), *there, *WHEELS], check=True)
-    built = [*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), *SOURCES]
+    wheels, sources = ([f"{name}=={version(name)}" for name in part] for part in (WHEELS, SOURCES))
+    subprocess.run([*pip, "download", "--dest", str(folder), *there, *wheels], check=True)
+    built = [*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), *sources]
     subprocess.run(built, check=True)
 
 
