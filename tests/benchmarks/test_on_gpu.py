@@ -90,6 +90,7 @@ def test_throughput_is_steps_by_seconds(runs: Callable[..., Path]) -> None:
     tested = [e for e in events if isinstance(e, RoundEvaluated) and e.round > 1]
     seconds = sum(e.seconds for e in trained) + sum(e.seconds for e in tested)
     steps = sum(e.steps for e in trained)
+    assert made
     assert made.steps == pytest.approx(steps / seconds)
     # A whole cell has fifty times as many rounds as the two that were timed.
     assert made.hour == pytest.approx(3600 / (50 * seconds))

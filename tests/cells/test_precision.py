@@ -1,5 +1,6 @@
 """In how many bits networks compute: what stays in float32, and which cells are kept apart."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,22 @@ def test_products_are_rounded_and_nothing_else(precision: Any, kind: str) -> Non
     assert {value.dtype for value in losses} == {torch.float32}
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
     assert networks.apply(networks.start, data.x).dtype == torch.float32
+
+
+def test_a_copy_of_a_network_works_for_itself() -> None:
+    """Methods keep copies as frozen teachers."""
+    networks = Networks(_Seen(), CPU, precision="bfloat16")
+    model = networks.new(networks.start)
+    teacher = copy.deepcopy(model)
+    x = torch.randn(4, 3)
+    before = teacher(x)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1)
+    assert torch.equal(teacher(x), before)
+    assert not torch.equal(model(x), before)
+    assert isinstance(teacher, _Seen)
+    assert teacher.kinds == {"torch.bfloat16": None}
 
 
 def test_a_prediction_is_rounded_as_training_is() -> None:

@@ -9,7 +9,7 @@ again.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, Literal
 
 import torch
@@ -70,8 +70,21 @@ def lowered(network: nn.Module, precision: Precision, device: torch.device) -> n
     if precision == "bfloat16":
         for part in (network, *(getattr(network, name, None) for name in ("encoder", "head"))):
             if isinstance(part, nn.Module):
-                part.forward = under_autocast(part.forward, device)
+                # A class, no function that knows this object: a copy of it works for itself.
+                part.__class__ = _in_bfloat16(type(part), device)  # type: ignore[arg-type]
     return network
+
+
+@cache
+def _in_bfloat16(kind: type[nn.Module], device: torch.device) -> type[nn.Module]:
+    """Return a class of modules like ``kind`` that run under autocast."""
+
+    class Lowered(kind):  # type: ignore[valid-type, misc]
+        def forward(self, *words: Any, **given: Any) -> Any:  # noqa: ANN401 - whatever it takes
+            return under_autocast(super().forward, device)(*words, **given)
+
+    Lowered.__name__, Lowered.__qualname__ = kind.__name__, kind.__qualname__
+    return Lowered
 
 
 def under_autocast(forward: Callable[..., object], device: torch.device) -> Callable[..., object]:

@@ -100,7 +100,7 @@ class Samples:
     def with_labels(self, labels: Tensor) -> "Samples":
         """Return the samples shown, in order, with other labels (N,)."""
         x = self.x if self.indices is None else self.x[self.indices]
-        return replace(self, x=x, y=labels.to(x.device), indices=None, known="")
+        return replace(self, x=x, y=bring(labels, x.device), indices=None, known="")
 
     def to(self, device: torch.device) -> "Samples":
         """Return the same samples on a device; nothing is copied if they are there."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from gptfl_bench.core.device import bring
 from gptfl_bench.core.groups import Tree
 from gptfl_bench.core.ranges import above_zero, at_least
 from gptfl_methods.parts.augment import Augmentation
@@ -161,6 +162,7 @@ def _segment(trajectory: Tree, rng: torch.Generator, device: torch.device) -> tu
     first = int(torch.randint(latest + 1, (), generator=rng))
     draws = int(torch.randint(2, 4, (), generator=rng))
     later = first + 1 + torch.randint(horizon, (draws,), generator=rng)
+    later = bring(later, next(iter(trajectory.values())).device)
     return (
         {name: past[first].to(device) for name, past in trajectory.items()},
         {name: past[later].mean(0).to(device) for name, past in trajectory.items()},
