@@ -82,7 +82,7 @@ STEPS = (
     Step("visits", 0.08, 5),
     Step("engine", 0.10, 5),
     Step("processes", 0.27, 15),
-    Step("course", 1.0, 30),
+    Step("course", 1.0, 15),
 )
 """In their order."""
 
