@@ -119,13 +119,11 @@ class FedFtg(FedAvg):
         rate = self.generator_lr * DECAY ** (server.round - 1)
         adam = torch.optim.Adam(generator.parameters(), rate)
         size = self.student.batch_size
-        labels = sample_labels(counts.sum(0), self.iterations * size, rng)
+        labels = bring(sample_labels(counts.sum(0), self.iterations * size, rng), device)
         for y in labels.reshape(self.iterations, size):
             z = bring(torch.randn(len(y), self.noise, generator=rng), device)
-            y = bring(y, device)
-            weights = shares[:, y]
             for _ in range(self.passes):
-                for teacher, weight in zip(ensemble, weights, strict=True):
+                for teacher, weight in zip(ensemble, shares[:, y], strict=True):
                     adam.zero_grad()
                     x = generator.train()(z, y)
                     loss = self._pull(student.eval()(x), teacher(x), y, weight)
@@ -136,7 +134,7 @@ class FedFtg(FedAvg):
                 x = generator.eval()(z, y)
                 soft = torch.stack([teacher(x).softmax(1) for teacher in ensemble])
             # A mean over classes too is what targets that sum to 1 / C amount to.
-            targets = (weights[:, :, None] * soft).sum(0) / server.num_classes
+            targets = (shares[:, y, None] * soft).sum(0) / server.num_classes
             distill(student, Samples(x, y), targets, self.student, rng, server.round)
         tuned = g.stored(student)
         if not cohort.sum("buffers"):

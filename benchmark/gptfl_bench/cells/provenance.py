@@ -38,7 +38,7 @@ SAME_AS = {
         "d098db8c5e4eea27f8c0244d47c582ecd8336679a92839c2347e2f52078e3f6b"
     ),
     # fedftg
-    "12194ae026d952e9642ea8696d3e3682eb5f84a53a1704669f16c300d12c4e97": (
+    "532833a6d8ac60cb7fb95aae4028dff5fa7ee3632c2eda79b230917fa18c8e04": (
         "2f367b7f0371f933e5dcbf3328a95adaeb5f9d1d89ebbfa611311071cf71e049"
     ),
     # fedgen
