@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from gptfl_bench.cells import checkpoint as checkpoints
 from gptfl_bench.cells.checkpoint import Checkpoint
 from gptfl_bench.core import groups as g
+from gptfl_bench.core import sealed
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.progress import Silent
@@ -44,7 +46,7 @@ def test_a_cut_off_file_is_named(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "checkpoint.safetensors"
     Checkpoint(1, STATE, 0, {}).write(path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UsageError, match=r"checkpoint .* is damaged .*--force"):
+    with pytest.raises(UsageError, match=r"checkpoint .* is damaged"):
         Checkpoint.read(path)
 
 
@@ -56,10 +58,39 @@ def test_other_content_is_named(tmp_path: Path) -> None:
             Checkpoint.read(path)
 
 
-def test_a_damaged_checkpoint_stops_the_cell_and_force_repairs_it(
-    run_cell: Callable[..., object], tmp_path: Path
+@pytest.mark.parametrize("byte", [4, 60, -1])
+def test_no_flipped_bit_is_read(tmp_path: Path, byte: int) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    Checkpoint(1, STATE, 0, {}).write(path)
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="is damaged"):
+        Checkpoint.read(path)
+
+
+def test_any_reader_of_safetensors_takes_a_checkpoint_and_tensors_stay_aligned(
+    tmp_path: Path,
 ) -> None:
-    from gptfl_bench.core.progress import Silent
+    path = tmp_path / "checkpoint.safetensors"
+    Checkpoint(1, STATE, 0, {}).write(path)
+    assert torch.equal(safetensors.torch.load_file(path)["buffers/count"], torch.tensor(3))
+    assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0
+    assert sealed.size(path) == path.stat().st_size - sealed.SEAL
+
+
+def test_files_of_older_versions_have_no_checksum_and_are_read(tmp_path: Path, bits: Bits) -> None:
+    for groups in (STATE, {}):
+        assert bits(sealed.decode(g.encode(groups))) == bits(groups)
+        assert bits(sealed.decode(b"".join(sealed.pieces(groups)))) == bits(groups)
+    path = tmp_path / "older"
+    path.write_bytes(g.encode(STATE))
+    assert sealed.size(path) == path.stat().st_size
+
+
+def test_a_damaged_checkpoint_begins_the_cell_anew(
+    run_cell: Callable[..., object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from gptfl_methods.fedavg import FedAvg
 
     class Kill(Silent):
@@ -71,9 +102,9 @@ def test_a_damaged_checkpoint_stops_the_cell_and_force_repairs_it(
         run_cell(FedAvg(), out=tmp_path / "a", progress=Kill())
     (path,) = (tmp_path / "a").glob("*/state/checkpoint.safetensors")
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(UsageError, match="is damaged"):
-        run_cell(FedAvg(), out=tmp_path / "a")
-    again = run_cell(FedAvg(), out=tmp_path / "a", force=True)
+    again = run_cell(FedAvg(), out=tmp_path / "a")
+    assert "is damaged" in (said := capsys.readouterr().err)
+    assert said.endswith("the cell begins anew.\n")
     assert again.bits == run_cell(FedAvg()).bits  # type: ignore[attr-defined]
 
 
@@ -137,7 +168,7 @@ def test_client_states_keep_the_version_of_the_last_checkpoint(
         "client-3-round-2.safetensors",
         "client-4-round-1.safetensors",
     ]
-    assert resumed.nbytes == sum(path.stat().st_size for path in files)
+    assert resumed.nbytes == sum(path.stat().st_size - sealed.SEAL for path in files)
 
 
 def test_client_states_in_memory_share_none_and_are_bounded(tmp_path: Path, bits: Bits) -> None:

@@ -18,6 +18,8 @@ from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import World, build_world
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import (
+    CellHeld,
+    DamageError,
     Diverged,
     NothingLearnt,
     Refusal,
@@ -29,7 +31,8 @@ from gptfl_bench.core.precision import products_in
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_bench.quality.describe import refuse_unmeasurable
 from gptfl_reports.records.cells import EVENTS, RECORD, Cell, read_cell, write_record
-from gptfl_reports.records.events import CellEnded, EventLog, holds
+from gptfl_reports.records.checksums import CHECKSUMS
+from gptfl_reports.records.events import CellEnded, EventLog, says_ended
 from gptfl_reports.records.files import CANT_WRITE, cant_write, storing, write_atomically
 
 TRACEBACK = "traceback.txt"
@@ -70,6 +73,7 @@ def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None)
     checkpoint covers, so that its end equals an undisturbed run's.
 
     Raises:
+        CellHeld: If another process runs it.
         StorageError: If its folder or the cache can't be written to; what is there stays.
         UsageError: If data or settings don't fit; nothing is left behind.
         WorkerKilled: If a process that clients work in is gone; the same command goes on.
@@ -89,13 +93,16 @@ def run_cell(spec: CellSpec, context: Context, progress: Progress | None = None)
             _clear(folder)
         with products_in(spec.settings.precision, world.device):
             _run(spec, world, folder, context, progress or Silent())
-    return read_cell(folder)
+        return read_cell(folder)
 
 
 def interrupted(spec: CellSpec, context: Context, reason: str) -> Cell:
     """Return a cell that was stopped from outside, as failed; the same command goes on with it.
 
     Its log says so, if it can be written to.
+
+    Raises:
+        CellHeld: If another process has taken it up.
     """
     folder = context.out / spec.run_id
     ended = CellEnded("failed", reason, interrupted=True)
@@ -106,10 +113,31 @@ def interrupted(spec: CellSpec, context: Context, reason: str) -> Cell:
             log.append(ended)
             log.close()
         return read_cell(folder)
+    except CellHeld:
+        raise
     except (OSError, UsageError):
         world = build_world(spec)
         record = describe(spec, world, context.command, partition_file(world)[0])
         return Cell(folder, record, (ended,))
+
+
+def is_held(spec: CellSpec, context: Context) -> bool:
+    """Return whether another process runs a cell."""
+    try:
+        with _claimed(context.out / spec.run_id):
+            return False
+    except CellHeld:
+        return True
+
+
+def ended(spec: CellSpec, context: Context) -> Cell | None:
+    """Return a cell that has ended, however it did; None if it is to be run or to go on."""
+    folder = context.out / spec.run_id
+    if context.forces(spec.run_id) or not (folder / RECORD).exists():
+        return None
+    cell = read_cell(folder)
+    going_on = cell.ending.status == "running" or cell.ending.interrupted
+    return None if going_on else cell
 
 
 @contextmanager
@@ -117,8 +145,8 @@ def _claimed(folder: Path) -> Iterator[None]:
     """Hold a cell's folder, which is made if missing, against other processes.
 
     Raises:
+        CellHeld: If another process holds it.
         StorageError: If it can't be written to.
-        UsageError: If another process holds it.
     """
     lock = FileLock(folder / ".lock", timeout=0)
     try:
@@ -126,7 +154,7 @@ def _claimed(folder: Path) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
     except Timeout as error:
-        raise UsageError(
+        raise CellHeld(
             f"the cell {folder.name!r} is being run by another process; wait for it or choose "
             "another --out."
         ) from error
@@ -137,16 +165,18 @@ def _claimed(folder: Path) -> Iterator[None]:
 
 
 def _ending(folder: Path) -> CellEnded:
-    """Return how a cell ended; running if it has not, or if its log can't be read to the end."""
+    """Return how a cell ended; running if it has not, or if what is damaged does not say.
+
+    Raises:
+        DamageError: If it has ended and is damaged: a result is removed only by who asks for it.
+    """
     if not (folder / RECORD).exists():
         return CellEnded("running")
     try:
         return read_cell(folder).ending
-    except UsageError:
+    except DamageError:
         # After a loss of power the end may be zeros. What no checkpoint counts on is cut off.
-        log = folder / EVENTS
-        whole = not log.exists() or holds(log, log.stat().st_size)
-        if whole or not (folder / CHECKPOINT).exists():
+        if says_ended(folder / EVENTS):
             raise
         return CellEnded("running")
 
@@ -159,7 +189,10 @@ def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress:
         file.parent.mkdir(parents=True, exist_ok=True)
     # Cells with the same seed share the file, and may begin at the same moment.
     with FileLock(file.parent / ".lock"):
-        if not file.exists():
+        there = file.read_bytes() if file.exists() else b""
+        if there and there != partition:
+            spec.access.announce(f"{str(file)!r} is damaged and is written again.")
+        if there != partition:
             write_atomically(file, partition)
     if checkpoint is None:
         write_record(folder, describe(spec, world, context.command, partition_name))
@@ -206,24 +239,26 @@ def _failed(error: Exception, folder: Path) -> CellEnded:
 
 
 def _checkpoint(spec: CellSpec, folder: Path) -> Checkpoint | None:
-    """Return the checkpoint to go on from; None if the cell is to begin, in a folder without one.
-
-    Raises:
-        UsageError: If the checkpoint is damaged.
-    """
-    checkpoint = Checkpoint.read(folder / CHECKPOINT)
-    lost = checkpoint.lacks(folder) if checkpoint else ""
-    if not lost:
-        return checkpoint
-    spec.access.announce(
-        f"{lost} of {folder} is not what its checkpoint counts on, as after a copy of a folder in "
-        "use or a loss of power; the cell begins anew."
-    )
+    """Return the checkpoint to go on from; None if the cell is to begin, in an empty folder."""
+    try:
+        checkpoint = Checkpoint.read(folder / CHECKPOINT)
+        lost = checkpoint.lacks(folder) if checkpoint else ""
+        if not lost:
+            return checkpoint
+        why = (
+            f"{lost} of {folder} is not what its checkpoint counts on, as after a copy of a folder "
+            "in use or a loss of power"
+        )
+    except DamageError as error:
+        why = str(error)
+    spec.access.announce(f"{why}; the cell begins anew.")
     _clear(folder)
     return None
 
 
 def _clear(folder: Path) -> None:
+    # First: readers must not hold what is new against it.
+    (folder / CHECKSUMS).unlink(missing_ok=True)
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import safetensors
 import torch
 
-from gptfl_bench.core import groups as g
-from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core import sealed
+from gptfl_bench.core.errors import DamageError
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.engine.client_store import ClientStore
+from gptfl_reports.records import checksums
 from gptfl_reports.records.cells import EVENTS, RECORD
 from gptfl_reports.records.events import EventLog, holds
 from gptfl_reports.records.files import write_atomically
@@ -37,12 +37,14 @@ class Checkpoint:
         state: The method's state.
         events: Length in bytes of the event log that belongs to it.
         clients: Round that wrote each client's state.
+        log: CRC-32 of those bytes of the log; empty if it is not known, as in older files.
     """
 
     round: int
     state: Groups
     events: int
     clients: dict[int, int]
+    log: str = ""
 
     def write(self, path: Path) -> None:
         """Write the checkpoint whole or not at all, and bring it to the disk.
@@ -50,10 +52,15 @@ class Checkpoint:
         What it counts on must be there already: see :meth:`EventLog.sync` and
         :meth:`ClientStore.sync`.
         """
-        about = {"round": self.round, "events": self.events, "clients": self.clients}
+        about = {
+            "round": self.round,
+            "events": self.events,
+            "clients": self.clients,
+            "log": self.log,
+        }
         note = torch.tensor(list(json.dumps(about).encode()), dtype=torch.uint8)
         whole = {**self.state, "checkpoint": {"about": note}}
-        write_atomically(path, g.pieces(whole), synced=True)
+        write_atomically(path, sealed.pieces(whole), synced=True)
 
     def lacks(self, folder: Path) -> str:
         """Return which of the files it counts on is not as it was; empty if all are.
@@ -61,9 +68,9 @@ class Checkpoint:
         Args:
             folder: The cell's folder.
         """
-        if not (folder / RECORD).exists():
+        if not checksums.whole(folder / RECORD):
             return "the record"
-        if not holds(folder / EVENTS, self.events):
+        if not holds(folder / EVENTS, self.events, self.log):
             return "the event log"
         if not ClientStore(folder / CLIENTS, self.clients).whole():
             return "the state of a client"
@@ -74,20 +81,18 @@ class Checkpoint:
         """Return the checkpoint at ``path``, or None if there is none.
 
         Raises:
-            UsageError: If the file is damaged.
+            DamageError: If the file is damaged.
         """
         if not path.exists():
             return None
         try:
-            groups = g.decode(path.read_bytes())
+            groups = sealed.decode(path.read_bytes())
             about = json.loads(bytes(groups.pop("checkpoint")["about"].tolist()))
             clients = {int(client): int(round) for client, round in about["clients"].items()}
-            return cls(int(about["round"]), groups, int(about["events"]), clients)
-        except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-            raise UsageError(
-                f"the checkpoint {path} is damaged ({error}); run the cell again with --force "
-                f"{path.parents[1].name}."
-            ) from error
+            log = str(about.get("log", ""))
+            return cls(int(about["round"]), groups, int(about["events"]), clients, log)
+        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise DamageError(f"the checkpoint {str(path)!r} is damaged ({error})") from error
 
 
 @dataclass
@@ -132,6 +137,8 @@ class Keeper:
         self.store.sync()
         self.log.sync()
         latest.write(self.path)
+        # For readers; not before, for a log is cut back to what the checkpoint covers.
+        self.log.seal()
         self.written = latest.clients
         self._since = time.perf_counter()
         self._cost = self._since - began

@@ -175,7 +175,8 @@ class Rounds:
     def store(self, state: Groups, number: int) -> None:
         """Keep a finished round; the last one is on disk afterwards."""
         clients = dict(self.server.federation.store.versions)
-        checkpoint = Checkpoint(number, state, self.log.offset, clients)
+        log = self.log.checksum
+        checkpoint = Checkpoint(number, state, log.nbytes, clients, log.crc32)
         self.keeper.keep(checkpoint, number == self.spec.settings.rounds)
 
     def _check_learnt(self) -> None:

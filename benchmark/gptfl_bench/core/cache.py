@@ -10,7 +10,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from gptfl_bench.core import groups as g
+from gptfl_bench.core import sealed
 from gptfl_bench.core.groups import Groups
+from gptfl_bench.core.progress import say
 from gptfl_reports.records.files import storing, write_atomically
 
 CACHE_REMEDY = "choose another folder with --cache or GPTFL_BENCH_CACHE"
@@ -69,8 +71,11 @@ class Artifacts:
         with self.claim(kind, digest(values)) as place:
             path = place / "groups.safetensors"
             if path.exists():
-                return g.decode(path.read_bytes()), True
-            data = g.encode(make())
+                try:
+                    return sealed.decode(path.read_bytes()), True
+                except ValueError as error:
+                    say(f"{str(path)!r} is damaged ({error}) and is made anew.")
+            data = b"".join(sealed.pieces(make()))
             write_atomically(place / "made-from.json", json.dumps(values, default=str).encode())
             write_atomically(path, data, synced=True)
             return g.decode(data), False

@@ -1,5 +1,6 @@
 """What may go wrong: errors a user can cause, and outcomes that stay in the tables."""
 
+from gptfl_reports.records.errors import DamageError as DamageError
 from gptfl_reports.records.errors import StorageError as StorageError
 from gptfl_reports.records.errors import UsageError as UsageError
 from gptfl_reports.records.errors import unknown as unknown
@@ -15,6 +16,10 @@ class Diverged(Exception):  # noqa: N818 - an outcome that stays in the tables a
 
 class WorkerKilled(Exception):  # noqa: N818 - the end of a process, not a fault of this one
     """A process that clients work in is gone; the same command goes on with the cell."""
+
+
+class CellHeld(UsageError):  # noqa: N818 - no fault: the other process brings its result
+    """Another process runs the cell."""
 
 
 class NothingLearnt(Exception):  # noqa: N818 - an outcome that stays in the tables as "failed"

@@ -41,6 +41,11 @@ class Silent(AbstractContextManager["Silent", None]):
         """End."""
 
 
+def say(line: str) -> None:
+    """Tell the user what no result shows, such as work that takes long, on standard error."""
+    print(f"gptfl-bench: {line}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def bar(what: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Yield what moves a bar on a terminal, from the amount done and due; elsewhere it is mute.

@@ -1,13 +1,13 @@
 """Where data sets may be looked for, and whether what is missing may be downloaded."""
 
 import os
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
 
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.progress import say
 
 DATA_VARIABLE = "GPTFL_BENCH_DATA"
 CACHE_VARIABLE = "GPTFL_BENCH_CACHE"
@@ -87,4 +87,4 @@ class Access:
 
     def announce(self, line: str) -> None:
         """Tell the user about work that takes long, on standard error."""
-        print(f"gptfl-bench: {line}", file=sys.stderr, flush=True)
+        say(line)

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import safetensors
-
 from gptfl_bench.core import groups as g
+from gptfl_bench.core import sealed
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups
 from gptfl_reports.records.files import sync_file, write_atomically
@@ -61,8 +60,8 @@ class ClientStore:
             return g.copied(self._held[address])
         path = self._path(*address)
         try:
-            return g.decode(path.read_bytes())
-        except (OSError, safetensors.SafetensorError) as error:
+            return sealed.decode(path.read_bytes())
+        except (OSError, ValueError) as error:
             raise UsageError(
                 f"the client state {path} is damaged ({error}); run the cell again with --force "
                 f"{self.folder.parents[1].name}."
@@ -98,12 +97,11 @@ class ClientStore:
         self._unsynced.clear()
 
     def whole(self) -> bool:
-        """Return whether all files are there at their full length; what they hold is not read."""
+        """Return whether all files are there and hold what was written."""
         try:
             for client, version in self.versions.items():
-                with safetensors.safe_open(self._path(client, version), framework="pt"):
-                    pass
-        except (OSError, safetensors.SafetensorError):
+                sealed.decode(self._path(client, version).read_bytes())
+        except (OSError, ValueError):
             return False
         return True
 
@@ -128,7 +126,7 @@ class ClientStore:
 
     @property
     def nbytes(self) -> int:
-        """Size of all current states in bytes, as files have it.
+        """Size of all current states in bytes, as messages have it.
 
         Raises:
             UsageError: If a file is not there.
@@ -161,11 +159,11 @@ class ClientStore:
                 continue
             address = (int(found[1]), int(found[2]))
             self._files.add(address)
-            self._sizes.setdefault(address, path.stat().st_size)
+            self._sizes.setdefault(address, sealed.size(path))
         self._swept = True
 
     def _to_disk(self, address: tuple[int, int], state: Groups) -> None:
-        write_atomically(self._path(*address), g.pieces(state))
+        write_atomically(self._path(*address), sealed.pieces(state))
         self._files.add(address)
         self._unsynced.add(address)
 

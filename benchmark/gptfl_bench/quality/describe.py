@@ -16,12 +16,14 @@ from torch import Tensor
 
 from gptfl_bench.core.cache import Artifacts, digest
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.progress import say
 from gptfl_bench.core.randomness import isolated_torch_rng
 from gptfl_bench.data.task import Task
 from gptfl_bench.quality.inception import inception
 from gptfl_bench.quality.judging import QualitySettings, Subject, measure
 from gptfl_bench.quality.sheets import picture_sheet, sound_sheet
 from gptfl_bench.synthesis import shards
+from gptfl_reports.records import checksums
 from gptfl_reports.records.files import write_atomically
 from gptfl_reports.records.quality import FOLDER, HEARD, QUALITY, SCHEMA, SHOWN, clip_names
 
@@ -67,7 +69,10 @@ def write_quality(
         }
     )
     with artifacts.claim("quality", key) as place:
-        if not (place / QUALITY).exists():
+        lost = checksums.damaged(place)
+        if lost:
+            say(f"{str(place / lost)!r} is damaged; the synthetic data are looked at again.")
+        if lost or not (place / QUALITY).exists():
             with isolated_torch_rng(0, "quality"):
                 _make(subject, settings, artifacts, place)
         _copy(place, run_folder / FOLDER / f"{made.ready.sha256[:12]}-{key[:8]}")
@@ -88,9 +93,9 @@ def _make(subject: Subject, settings: QualitySettings, artifacts: Artifacts, pla
     )
     quality = replace(quality, classes=classes, seconds=time.perf_counter() - started)
     for name, content in files.items():
-        write_atomically(place / name, content)
+        checksums.write(place / name, content)
     text = json.dumps(asdict(quality), indent=1, allow_nan=False)
-    write_atomically(place / QUALITY, f"{text}\n".encode())
+    checksums.write(place / QUALITY, f"{text}\n".encode())
 
 
 def _first(labels: Tensor, count: int) -> list[list[int]]:
@@ -106,7 +111,10 @@ def _copy(place: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Cells that share it may come to this at the same moment.
     with FileLock(target.parent / ".lock"):
-        if (target / QUALITY).exists():
+        lost = checksums.damaged(target)
+        if lost:
+            say(f"{str(target / lost)!r} is damaged and is written again.")
+        elif (target / QUALITY).exists():
             return
         for path in sorted(place.iterdir(), key=lambda path: path.name == QUALITY):
             if path.suffix in (".json", ".png", ".wav"):

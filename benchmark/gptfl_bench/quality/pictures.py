@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gptfl_bench.core.groups import Tree
 from gptfl_bench.quality.sheets import picture_sheet
-from gptfl_reports.records.files import write_atomically
+from gptfl_reports.records import checksums
 from gptfl_reports.records.quality import NAMES, PICTURES, SHOWN
 
 
@@ -31,8 +31,8 @@ def write_pictures(folder: Path, trained: Tree, class_names: Sequence[str]) -> N
     rows = [(labels == number).nonzero()[:SHOWN, 0] for number in range(len(class_names))]
     strips = picture_sheet([[pictures[row].numpy() for row in own] for own in rows])
     for name, content in strips.items():
-        write_atomically(folder / PICTURES / name, content)
-    write_atomically(folder / PICTURES / NAMES, json.dumps(list(class_names)).encode())
+        checksums.write(folder / PICTURES / name, content)
+    checksums.write(folder / PICTURES / NAMES, json.dumps(list(class_names)).encode())
 
 
 def _stretched(x: Tensor) -> Tensor:

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 from threading import Lock
 from typing import Protocol, Self, runtime_checkable
 
 from gptfl_bench.core.cache import Artifacts, digest
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.task import Modality
-from gptfl_reports.records.files import write_atomically
+from gptfl_reports.records import checksums
 
 
 class BudgetSpent(UsageError):  # noqa: N818 - an end that was asked for, no fault
@@ -142,8 +143,7 @@ def rate(artifacts: Artifacts, fingerprint: str) -> float | None:
     """Return the seconds a sample took when last measured; None if that is not known."""
     path = artifacts.place("rates", digest({"generator": fingerprint})) / "rate.json"
     try:
-        with path.open("rb") as file:
-            seconds = json.loads(file.read(1000))["seconds"]
+        seconds = json.loads(checksums.read(path, _beginning))["seconds"]
         known = isinstance(seconds, float) and math.isfinite(seconds) and seconds > 0
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -154,7 +154,12 @@ def keep_rate(artifacts: Artifacts, fingerprint: str, seconds: float) -> None:
     """Keep how many seconds a sample took."""
     with artifacts.claim("rates", digest({"generator": fingerprint})) as place:
         about = {"generator_fingerprint": fingerprint, "seconds": seconds}
-        write_atomically(place / "rate.json", json.dumps(about).encode())
+        checksums.write(place / "rate.json", json.dumps(about).encode())
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1000)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from gptfl_bench.core.cache import Artifacts, digest
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.task import Modality
 from gptfl_bench.synthesis.generator import Prompt, PromptWriter
+from gptfl_reports.records import checksums
 from gptfl_reports.records.files import write_atomically
 
 LONGEST = 10_000
@@ -63,7 +64,7 @@ class Texts:
         if not path.exists():
             return []
         try:
-            texts: object = json.loads(_bounded(path))["texts"]
+            texts: object = json.loads(checksums.read(path, _bounded))["texts"]
             if not _fit(texts):
                 raise ValueError("no texts")
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -84,7 +85,7 @@ class Texts:
             if len(kept) < count:
                 kept += self._write(count)[len(kept) :]
                 about = {**self._origin, "texts": kept}
-                write_atomically(place / "texts.json", json.dumps(about).encode())
+                checksums.write(place / "texts.json", json.dumps(about).encode())
         return kept[:count]
 
     def _write(self, count: int) -> list[str]:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from gptfl_bench.core.progress import say
 from gptfl_bench.synthesis.generator import Generator, Prompt, Sample
+from gptfl_reports.records import checksums
 
 SHARD = 256
 """Samples in one file."""
@@ -37,6 +39,9 @@ def complete(
     for start in range(0, len(prompts), SHARD):
         wanted = prompts[start : start + SHARD]
         path = place / f"media-{start:08d}.npy"
+        if path.exists() and not _sound(path, len(wanted)):
+            say(f"{str(path)!r} is damaged; its {len(wanted)} samples are made anew.")
+            path.unlink()
         if not path.exists():
             made += _fill(path, generator, wanted)
         progress(start + len(wanted), len(prompts))
@@ -78,6 +83,14 @@ def _fill(path: Path, generator: Generator, prompts: Sequence[Prompt]) -> int:
     return len(made) - already
 
 
+def _sound(path: Path, count: int) -> bool:
+    """Return whether a file holds so many samples, as they were made as far as that is known."""
+    try:
+        return checksums.whole(path) and len(np.load(path, "r", allow_pickle=False)) == count
+    except (OSError, ValueError, TypeError, EOFError):
+        return False
+
+
 def _samples(generator: Generator, prompts: Sequence[Prompt]) -> Iterator[Sample]:
     if prompts:
         for _, sample in zip(prompts, generator.generate(prompts), strict=True):
@@ -87,6 +100,8 @@ def _samples(generator: Generator, prompts: Sequence[Prompt]) -> Iterator[Sample
 def _read(begun: Path, most: int) -> list[np.ndarray]:
     """Return the media of unfinished work; none if there is none or it is no use."""
     try:
+        if not checksums.whole(begun):
+            return []
         found = np.load(begun, allow_pickle=False)
         return list(found) if len(found) <= most else []
     # Without a length, damaged, or empty.
@@ -98,4 +113,4 @@ def _write(path: Path, made: Sequence[np.ndarray]) -> None:
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         np.save(file, np.stack(made))
-    part.replace(path)
+    checksums.move(part, path)

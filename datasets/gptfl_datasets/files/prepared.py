@@ -14,11 +14,12 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from gptfl_bench.core.cache import CACHE_REMEDY, digest
-from gptfl_bench.core.progress import bar
+from gptfl_bench.core.progress import bar, say
 from gptfl_bench.data.access import Access
 from gptfl_bench.data.samples import Samples, Transform
 from gptfl_bench.data.task import Metric, Modality, Task
 from gptfl_datasets.files.tree import Tree
+from gptfl_reports.records import checksums
 from gptfl_reports.records.files import storing
 
 FORMAT = 1
@@ -175,13 +176,18 @@ def _write(workspace: Workspace, make: Callable[[Workspace], About]) -> None:
     about = make(workspace)
     workspace.finish()
     arrays = _arrays(folder)
-    checksums = {split: _samples(arrays, split, "").checksum() for split in ("train", "test")}
-    text = json.dumps({**asdict(about), "checksums": checksums})
+    known = {split: _samples(arrays, split, "").checksum() for split in ("train", "test")}
+    text = json.dumps({**asdict(about), "checksums": known})
     (folder / "about.json").write_text(text, encoding="utf-8")
+    checksums.note_all(folder)
 
 
 def _kept(folder: Path) -> Prepared | None:
     """Return what lies in a folder; None if that is nothing or was damaged."""
+    lost = checksums.damaged(folder)
+    if lost:
+        say(f"{str(folder / lost)!r} is damaged; the data are decoded anew.")
+        return None
     try:
         values = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         arrays = _arrays(folder)

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.progress import say
 from gptfl_bench.data.access import default_cache
 from gptfl_bench.synthesis.generator import prompt_writers
 from gptfl_datasets.backends.weights import fingerprint, reason, silence
 from gptfl_datasets.files.download import checksum
 from gptfl_datasets.prompts.llm import LocalWriter
+from gptfl_reports.records import checksums
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -116,9 +118,14 @@ def unpacked(file: Path) -> Path:
     """
     with Artifacts(default_cache()).claim("language_models", _sha256(file)) as place:
         model, part = place / "model", place / "part"
+        lost = checksums.damaged(model)
+        if lost:
+            say(f"{str(model / lost)!r} is damaged; the weights are unpacked anew.")
+            shutil.rmtree(model)
         if not model.exists():
             shutil.rmtree(part, ignore_errors=True)
             _unpack(file, part)
+            checksums.note_all(part)
             part.rename(model)
     return model
 

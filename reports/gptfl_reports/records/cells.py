@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from gptfl_reports.records.errors import UsageError
+from gptfl_reports.records import checksums
+from gptfl_reports.records.errors import DamageError, UsageError
 from gptfl_reports.records.events import (
     CellEnded,
     Event,
@@ -24,7 +25,6 @@ from gptfl_reports.records.events import (
     TrafficCounted,
     read_events,
 )
-from gptfl_reports.records.files import write_atomically
 from gptfl_reports.records.schema import (
     LAST_EVALUATIONS,
     QUALITY_PHASE,
@@ -167,27 +167,28 @@ def mean(values: Sequence[float]) -> float:
 def write_record(folder: Path, record: RunRecord) -> None:
     """Write ``record.json`` in a cell's folder, whole or not at all."""
     text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-    write_atomically(folder / RECORD, text.encode(), synced=True)
+    checksums.write(folder / RECORD, text.encode(), synced=True)
 
 
 def read_cell(folder: Path) -> Cell:
     """Return the cell in ``folder``.
 
     Raises:
-        UsageError: If its files are damaged or of a newer schema.
+        DamageError: If its files are damaged.
+        UsageError: If they are of a newer schema.
     """
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(checksums.read(path))
         events = tuple(read_events(folder / EVENTS))
-    except (OSError, ValueError) as error:
-        raise UsageError(
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamageError(
             f"the cell {folder} can't be read ({error}); remove the folder or run it again "
             f"with --force {folder.name}."
         ) from error
     missing = RunRecord.__required_keys__ - set(record) if isinstance(record, dict) else {"schema"}
     if missing:
-        raise UsageError(
+        raise DamageError(
             f"{path} lacks {', '.join(sorted(missing))}; remove the folder {folder} or run it "
             f"again with --force {folder.name}."
         )
@@ -218,6 +219,9 @@ def read_cells(run_folder: Path, damaged: Callable[[UsageError], None] | None = 
         try:
             cells.append(read_cell(folder))
         except UsageError as error:
+            if not (folder / RECORD).exists():
+                # A run begins it anew at this moment.
+                continue
             if damaged is None:
                 raise
             damaged(error)

@@ -8,6 +8,10 @@ class UsageError(Exception):
     """Wrong use or input; the command line prints the sentence and exits with code 2."""
 
 
+class DamageError(UsageError):
+    """A file is not what was written."""
+
+
 class StorageError(UsageError):
     """A place can't be written to: no right to, no room, or no folder."""
 

@@ -3,11 +3,16 @@
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
+from gptfl_reports.records import checksums
+from gptfl_reports.records.checksums import Checksum
+from gptfl_reports.records.errors import StorageError
 from gptfl_reports.records.files import storing
 
 Status = Literal["finished", "running", "diverged", "refused", "failed"]
@@ -233,25 +238,42 @@ def from_line(line: str) -> Event | None:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """Yield the events of a log; a last line that was cut off by a kill is left out."""
+    """Yield the events of a log; a last line that was cut off by a kill is left out.
+
+    Raises:
+        ValueError: If the log is damaged.
+    """
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            if not line.endswith("\n"):
-                return
-            event = from_line(line)
-            if event is not None:
-                yield event
+    for line in checksums.read(path, begins=True).decode().split("\n")[:-1]:
+        event = from_line(line)
+        if event is not None:
+            yield event
 
 
-def holds(path: Path, length: int) -> bool:
+def says_ended(path: Path) -> bool:
+    """Return whether the last whole line of a log, damaged or not, is the end of a cell."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    try:
+        return isinstance(from_line(lines[-1].decode()), CellEnded) if lines else False
+    except ValueError:
+        return False
+
+
+def holds(path: Path, length: int, crc32: str = "") -> bool:
     """Return whether the first ``length`` bytes of a log are there, and whole events all of them.
 
     A copy of a folder that is being written, or a loss of power, may leave less, or zeros.
+
+    Args:
+        path: The log.
+        length: Number of bytes.
+        crc32: Their checksum; empty if it is not known.
     """
     kept = path.read_bytes()[:length] if path.exists() else b""
     if len(kept) < length or not kept.endswith(b"\n" if length else b""):
+        return False
+    if crc32 and not Checksum(length, crc32).fits(kept):
         return False
     try:
         for line in kept.decode().split("\n")[:-1]:
@@ -281,11 +303,15 @@ class EventLog:
             keep = path.read_bytes().rfind(b"\n") + 1 if there else 0
         if keep > there:
             raise ValueError(f"{path} has {there} bytes, fewer than the {keep} to keep")
+        kept = path.read_bytes()[:keep] if there else b""
+        self._length, self._crc32 = keep, zlib.crc32(kept)
+        if keep < there:
+            # Readers may come at any moment, and are told before it is cut.
+            self.seal()
         with storing(path):
             # Without a buffer: what a full disk refuses must not be tried again when it closes.
             self._file = path.open("ab", buffering=0)
             self._file.truncate(keep)
-        self._length = keep
 
     def append(self, event: Event) -> None:
         """Write one event out to the system.
@@ -302,6 +328,7 @@ class EventLog:
             except OSError:
                 self._file.truncate(self._length)
                 raise
+        self._crc32 = zlib.crc32(line, self._crc32)
         self._length += len(line)
 
     def sync(self) -> None:
@@ -314,6 +341,21 @@ class EventLog:
         """Length of the log in bytes."""
         return self._length
 
+    @property
+    def checksum(self) -> Checksum:
+        """What the log holds."""
+        return Checksum(self._length, f"{self._crc32:08x}")
+
+    def seal(self) -> None:
+        """Let readers know what the log holds so far.
+
+        Raises:
+            StorageError: If there is no room for it.
+        """
+        checksums.note(self._path, self.checksum)
+
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; readers know what it holds unless there is no room for that."""
         self._file.close()
+        with suppress(StorageError):
+            self.seal()

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from gptfl_reports.records import checksums
 from gptfl_reports.records.errors import UsageError
 from gptfl_reports.records.typed import build
 
@@ -236,8 +237,12 @@ def _checked(path: Path, root: Path, most: int) -> bytes:
 def _bytes(path: Path, root: Path, most: int) -> bytes:
     if not path.resolve().is_relative_to(root):
         raise ValueError(f"{path.name} lies outside the run folder")
-    with path.open("rb") as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"{path.name} has more than {most:,} bytes")
-    return content
+
+    def bounded(path: Path) -> bytes:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+        if len(content) > most:
+            raise ValueError(f"{path.name} has more than {most:,} bytes")
+        return content
+
+    return checksums.read(path, bounded)

@@ -31,7 +31,7 @@ from gptfl_bench.engine.networks import Networks
 from gptfl_bench.training.evaluate import evaluate
 from gptfl_bench.training.fit import Plan, fit
 from gptfl_bench.training.work import Work
-from gptfl_reports.records.files import write_atomically
+from gptfl_reports.records import checksums
 
 Kind = Literal["train", "predict", "visit"]
 SIZES: dict[Kind, tuple[int, ...]] = {"train": (8, 64), "predict": (32, 256), "visit": (1,)}
@@ -107,15 +107,16 @@ class Calibration:
             "torch": torch.__version__,
             "machine": _machine(networks.device),
         }
-        path = self.artifacts.place("calibrations", digest(about)) / "seconds.json"
-        points = _kept(path)
+        key = digest(about)
+        points = _kept(self.artifacts.place("calibrations", key) / "seconds.json")
         if not points:
             torch.set_num_threads(self.threads)
             with isolated_torch_rng(0, "calibration"):
                 points = [(size, self._time(kind, networks, size)) for size in SIZES[kind]]
             # A cache that can't be written to is no hindrance.
-            with suppress(StorageError):
-                write_atomically(path, json.dumps({**about, "seconds": points}).encode())
+            text = json.dumps({**about, "seconds": points})
+            with suppress(StorageError), self.artifacts.claim("calibrations", key) as place:
+                checksums.write(place / "seconds.json", text.encode())
         return self._known.setdefault((kind, str(networks)), Pace.through(points))
 
     def _time(self, kind: Kind, networks: Networks, size: int) -> float:
@@ -212,7 +213,7 @@ def _machine(device: torch.device) -> str:
 def _kept(path: Path) -> list[tuple[int, float]]:
     """Return what was measured before; nothing if there is nothing, or it is damaged."""
     try:
-        found = json.loads(path.read_bytes())["seconds"]
+        found = json.loads(checksums.read(path))["seconds"]
         points = [(int(size), float(seconds)) for size, seconds in found]
     except (OSError, ValueError, KeyError, TypeError):
         return []
