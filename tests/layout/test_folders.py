@@ -80,6 +80,7 @@ def test_the_scripts_can_be_run() -> None:
         "ci/smoke",
         "ci/regression",
         "ci/gpu",
+        "ci/torture",
         ".ci/run",
     ):
         path = ROOT / name

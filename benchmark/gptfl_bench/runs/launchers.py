@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from functools import partial
 from pickle import PicklingError
 from typing import Literal
 
@@ -15,12 +16,13 @@ from gptfl_bench.cells import provenance
 from gptfl_bench.cells.cell import Context, interrupted, run_cell
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import check_worlds
-from gptfl_bench.core.errors import StorageError, UsageError, WorkerKilled
+from gptfl_bench.core.errors import CellHeld, StorageError, UsageError, WorkerKilled
 from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_bench.data.access import check_writable
 from gptfl_bench.runs import naming
 from gptfl_bench.runs.processes import processes_for, spread
+from gptfl_bench.runs.sharing import Tried, share
 from gptfl_reports.records.cells import Cell, read_cell
 
 Launcher = Literal["basic", "joblib", "submitit"]
@@ -69,36 +71,40 @@ def launch(
 ) -> Iterator[Cell]:
     """Run all cells that have not ended, which were checked, and yield each as it ends.
 
+    Cells that another run holds come last.
+
     Raises:
         UsageError: If the launcher's package is missing.
     """
-    progress = progress or Silent()
-    ways = {"basic": _serial, "joblib": _joblib, "submitit": _submitit}
+    shown = progress or Silent()
+    way = {"basic": _serial, "joblib": _joblib, "submitit": _submitit}[launcher]
     titles = naming.titles(cells)
-    for spec, cell in ways[launcher](cells, context, progress, titles):
-        progress.ended(titles[spec.run_id], _in_words(spec, cell))
+    run = partial(way, context=context, progress=shown, titles=titles)
+    for spec, cell in share(cells, context, shown, run):
+        shown.ended(titles[spec.run_id], _in_words(spec, cell))
         yield cell
 
 
-Ended = Iterator[tuple[CellSpec, Cell]]
 Titles = Mapping[str, str]
 """What cells are called, by id."""
 
 
 def _serial(
     cells: Sequence[CellSpec], context: Context, progress: Progress, titles: Titles
-) -> Ended:
-    for number, spec in enumerate(cells, 1):
-        progress.cell(number, len(cells), titles[spec.run_id])
+) -> Tried:
+    for number, spec in enumerate(cells, 1 + len(titles) - len(cells)):
+        progress.cell(number, len(titles), titles[spec.run_id])
         yield spec, _work(spec, context, progress)
 
 
 def _joblib(
     cells: Sequence[CellSpec], context: Context, progress: Progress, titles: Titles
-) -> Ended:
+) -> Tried:
     most = processes_for(cells, context.processes)
     context = replace(context, at_once=min(most, len(cells)))
-    progress.cell(1, len(cells), f"{len(cells)} cells in {most} processes")
+    progress.cell(
+        1 + len(titles) - len(cells), len(titles), f"{len(cells)} cells in {most} processes"
+    )
     left, processes = list(cells), most
     while left:
         done = 0
@@ -114,7 +120,7 @@ def _joblib(
                 processes //= 2
                 continue
             spec, left, processes = left[0], left[1:], most
-            yield spec, interrupted(spec, context, _KILLED)
+            yield spec, _stopped(spec, context, _KILLED)
         except (OSError, PicklingError, NotImplementedError) as error:
             left = left[done:]
             progress.ended("joblib", f"no process can be started ({error}); going on in this one.")
@@ -124,7 +130,7 @@ def _joblib(
             return
 
 
-def _pool(cells: Sequence[CellSpec], context: Context, processes: int) -> Iterator[Cell]:
+def _pool(cells: Sequence[CellSpec], context: Context, processes: int) -> Iterator[Cell | None]:
     """Yield cells in order, no more than ``processes`` at once, and none in this process."""
     from joblib import Parallel, delayed
 
@@ -137,7 +143,7 @@ def _pool(cells: Sequence[CellSpec], context: Context, processes: int) -> Iterat
 
 def _submitit(
     cells: Sequence[CellSpec], context: Context, progress: Progress, titles: Titles
-) -> Ended:
+) -> Tried:
     try:
         import submitit
     except ImportError as error:
@@ -155,24 +161,37 @@ def _submitit(
         except Exception as error:
             # Killed, out of time, or its node is gone; submitit's words run over many lines.
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            cell = interrupted(spec, context, f"its job {job.job_id} gave no result ({reason}).")
+            cell = _stopped(spec, context, f"its job {job.job_id} gave no result ({reason}).")
         yield spec, cell
 
 
-def _work(spec: CellSpec, context: Context, progress: Progress | None = None) -> Cell:
-    """Run one cell; an error that is no wrong use is in its record, and others may still run."""
+def _work(spec: CellSpec, context: Context, progress: Progress | None = None) -> Cell | None:
+    """Run one cell unless another run holds it.
+
+    An error that is no wrong use is in its record, and others may still run.
+    """
     # A worker process begins here.
     keep_freed_memory()
     try:
         return run_cell(spec, context, progress)
+    except CellHeld:
+        return None
     except (StorageError, WorkerKilled) as error:
-        return interrupted(spec, context, str(error))
+        return _stopped(spec, context, str(error))
     except UsageError:
         raise
     except Exception:
         if not (context.out / spec.run_id / "record.json").exists():
             raise
         return read_cell(context.out / spec.run_id)
+
+
+def _stopped(spec: CellSpec, context: Context, reason: str) -> Cell | None:
+    """Return a cell that was stopped from outside, unless another run has taken it up."""
+    try:
+        return interrupted(spec, context, reason)
+    except CellHeld:
+        return None
 
 
 def _in_words(spec: CellSpec, cell: Cell) -> str:

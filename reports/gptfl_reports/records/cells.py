@@ -214,7 +214,7 @@ def read_cells(run_folder: Path, damaged: Callable[[UsageError], None] | None = 
     if not run_folder.is_dir():
         raise UsageError(f"no folder {str(run_folder)!r}; give the --out folder of a run.")
     folders = [path.parent for path in sorted(run_folder.glob("*/record.json"))]
-    cells = []
+    cells, told = [], 0
     for folder in folders:
         try:
             cells.append(read_cell(folder))
@@ -225,7 +225,8 @@ def read_cells(run_folder: Path, damaged: Callable[[UsageError], None] | None = 
             if damaged is None:
                 raise
             damaged(error)
-    if not folders:
+            told += 1
+    if not cells and not told:
         raise UsageError(
             f"the folder {str(run_folder)!r} holds no cells; give the --out folder of a run."
         )

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,11 @@ def storing(place: Path, remedy: str = ROOM) -> Iterator[None]:
 
 
 def write_atomically(
-    path: Path, data: bytes | Iterable[bytes | memoryview], *, synced: bool = False
+    path: Path,
+    data: bytes | Iterable[bytes | memoryview],
+    *,
+    synced: bool = False,
+    shared: bool = False,
 ) -> None:
     """Write a file whole or not at all; its folder is made if missing.
 
@@ -49,11 +54,14 @@ def write_atomically(
         data: Its content, whole or piece by piece.
         synced: Whether it must be on the disk, too, before this returns: a loss of power may
             otherwise leave a later file without it.
+        shared: Whether another process may write the same file at the same moment.
 
     Raises:
         StorageError: If it can't be written; what was there is left as it was.
     """
-    part = path.with_name(path.name + ".part")
+    # A kill leaves a part, which the next write takes the place of if its name is the same.
+    mine = f".{os.getpid()}-{threading.get_ident()}" if shared else ""
+    part = path.with_name(f"{path.name}{mine}.part")
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -101,5 +109,5 @@ def write_files(out: Path, files: Mapping[str, bytes]) -> list[Path]:
             (out / name).unlink(missing_ok=True)
     written = [(out / name, content) for name, content in sorted(files.items()) if content]
     for path, content in written:
-        write_atomically(path, content)
+        write_atomically(path, content, shared=True)
     return [path for path, _ in written]
