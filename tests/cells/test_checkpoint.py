@@ -58,15 +58,15 @@ def test_other_content_is_named(tmp_path: Path) -> None:
             Checkpoint.read(path)
 
 
-@pytest.mark.parametrize("byte", [4, 60, -1])
-def test_no_flipped_bit_is_read(tmp_path: Path, byte: int) -> None:
+def test_no_flipped_bit_is_read(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     Checkpoint(1, STATE, 0, {}).write(path)
-    data = bytearray(path.read_bytes())
-    data[byte] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(UsageError, match="is damaged"):
-        Checkpoint.read(path)
+    whole = path.read_bytes()
+    for byte in range(len(whole)):
+        for bit in (1, 32):
+            path.write_bytes(whole[:byte] + bytes([whole[byte] ^ bit]) + whole[byte + 1 :])
+            with pytest.raises(UsageError, match="is damaged"):
+                Checkpoint.read(path)
 
 
 def test_any_reader_of_safetensors_takes_a_checkpoint_and_tensors_stay_aligned(

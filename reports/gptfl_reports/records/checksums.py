@@ -64,8 +64,13 @@ def known(folder: Path) -> dict[str, Checksum]:
         raise ValueError(f"{CHECKSUMS} is damaged") from error
 
 
-def note(path: Path, checksum: Checksum | None) -> None:
-    """Keep the checksum of a file; None forgets it. One process at a time may work in a folder.
+def note(path: Path, checksum: Checksum | None, *, synced: bool = False) -> None:
+    """Keep the checksum of a file. One process at a time may work in a folder.
+
+    Args:
+        path: The file.
+        checksum: What it holds; None to forget that.
+        synced: Whether it must be on the disk, too, before this returns.
 
     Raises:
         StorageError: If it can't be written.
@@ -79,7 +84,7 @@ def note(path: Path, checksum: Checksum | None) -> None:
         now[path.name] = checksum
     if now != there:
         text = json.dumps({name: asdict(entry) for name, entry in sorted(now.items())})
-        write_atomically(path.parent / CHECKSUMS, f"{text}\n".encode())
+        write_atomically(path.parent / CHECKSUMS, f"{text}\n".encode(), synced=synced)
 
 
 def note_all(folder: Path) -> None:
@@ -94,9 +99,9 @@ def write(path: Path, data: bytes, *, synced: bool = False) -> None:
 
     A kill leaves the file before, or either without a checksum.
     """
-    note(path, None)
+    note(path, None, synced=synced)
     write_atomically(path, data, synced=synced)
-    note(path, Checksum.of([data]))
+    note(path, Checksum.of([data]), synced=synced)
 
 
 def move(part: Path, path: Path) -> None:

@@ -243,9 +243,11 @@ def read_events(path: Path) -> Iterator[Event]:
     Raises:
         ValueError: If the log is damaged.
     """
-    if not path.exists():
+    try:
+        log = checksums.read(path, begins=True).decode()
+    except FileNotFoundError:
         return
-    for line in checksums.read(path, begins=True).decode().split("\n")[:-1]:
+    for line in log.split("\n")[:-1]:
         event = from_line(line)
         if event is not None:
             yield event
@@ -352,7 +354,7 @@ class EventLog:
         Raises:
             StorageError: If there is no room for it.
         """
-        checksums.note(self._path, self.checksum)
+        checksums.note(self._path, self.checksum, synced=True)
 
     def close(self) -> None:
         """Close the file; readers know what it holds unless there is no room for that."""
