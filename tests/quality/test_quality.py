@@ -189,7 +189,7 @@ def test_seeds_and_methods_share_one_look(
         "000.png",
         "001.png",
         "002.png",
-        *["quality.json"],
+        *["checksums.json", "quality.json"],
     ]
     # What is cached serves another run folder, too.
     run_cell(GPTFL, quality=LOOK, out=tmp_path / "other", cache=cache)

@@ -168,6 +168,15 @@ def test_older_run_folders_have_no_drawing(
     assert "Who holds what" not in (tmp_path / "out" / "index.html").read_text()
 
 
+def test_a_partition_that_is_not_what_its_name_says(
+    make_cell: MakeCell, hand_out: HandOut, run_folder: Path
+) -> None:
+    partition = hand_out([[1, 2]], name="0123456789abcdef-00000000")
+    cell = read_cell(make_cell("fedavg", 0, partition=partition))
+    with pytest.raises(UsageError, match="it is not what its name says"):
+        read_holdings(run_folder, cell.record)
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -1,6 +1,5 @@
 """Rows worked out by hand from events."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -194,8 +193,9 @@ def test_damaged_records_are_named(tmp_path: Path, text: str, words: str) -> Non
 
 
 def test_records_of_a_later_version_are_refused(make_cell: MakeCell, tmp_path: Path) -> None:
-    record = {**make_cell([]).record, "schema": SCHEMA + 1}
-    (tmp_path / "record.json").write_text(json.dumps(record))
+    record = make_cell([]).record
+    record["schema"] = SCHEMA + 1
+    write_record(tmp_path, record)
     with pytest.raises(UsageError, match="update gptfl-bench"):
         read_cell(tmp_path)
 

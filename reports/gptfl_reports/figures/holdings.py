@@ -7,6 +7,7 @@ single class, C for C classes in equal parts.
 Letters in shapes: C classes, K clients.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -24,6 +25,8 @@ from gptfl_reports.tables.table import Column, Entry, Table, csv_text, terminal
 
 _LARGEST_FILE = 2**28
 """Bytes of a partition file that are read: room for some thirty million samples."""
+_NAME = re.compile(r"[0-9a-f]{16}-([0-9a-f]{8})\.json")
+"""The name of a partition file, which ends in the beginning of the SHA-256 of what it holds."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,11 @@ def read_holdings(run_folder: Path, record: RunRecord) -> Holdings | None:
             return None
         if path.stat().st_size > _LARGEST_FILE:
             raise ValueError(f"it has more than {_LARGEST_FILE:,} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        digest = _NAME.fullmatch(path.name)
+        if digest and not hashlib.sha256(data).hexdigest().startswith(digest[1]):
+            raise ValueError("it is not what its name says")
+        content = json.loads(data)
         if not isinstance(content, dict) or content.get("sha256") != partition["sha256"]:
             raise ValueError("it isn't the partition that the record names")
         if "classes" not in content or "counts" not in content:
