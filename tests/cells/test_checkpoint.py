@@ -80,7 +80,8 @@ def test_any_reader_of_safetensors_takes_a_checkpoint_and_tensors_stay_aligned(
 
 
 def test_files_of_older_versions_have_no_checksum_and_are_read(tmp_path: Path, bits: Bits) -> None:
-    for groups in (STATE, {}):
+    empty: Groups = {}
+    for groups in (STATE, empty):
         assert bits(sealed.decode(g.encode(groups))) == bits(groups)
         assert bits(sealed.decode(b"".join(sealed.pieces(groups)))) == bits(groups)
     path = tmp_path / "older"

@@ -114,6 +114,7 @@ def damage(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench: B
 
     lay_out("finished")
     whole = _rows(bench)
+    assert not isinstance(whole, str)
 
     def check(runs: str, file: Path, way: str) -> str:
         lay_out(runs)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 import gptfl_bench as gb
+from gptfl_bench.cells.cell import Context
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.runs import experiment, launchers
 from gptfl_bench.runs.bars import Plain
@@ -72,7 +73,7 @@ def _check_done_once(cells: Sequence[Cell], rounds: int = 3) -> None:
 
 
 @contextmanager
-def _held(out: Path, method: str) -> Iterator[FileLock]:
+def _held(out: Path, method: str) -> Iterator[BaseFileLock]:
     """Hold a cell as a run does, before any run has begun."""
     plan = experiment.plan(METHODS, "digits", "quick", [0], SETTINGS)
     (spec,) = [cell for cell in plan.cells if cell.name == method]
@@ -88,7 +89,7 @@ def test_a_held_cell_is_passed_over_and_taken_up_when_it_is_free(
     tmp_path: Path, launcher: launchers.Launcher
 ) -> None:
     plan = experiment.plan(METHODS, "digits", "quick", [0], SETTINGS)
-    context = experiment.Context(tmp_path / "runs", Artifacts(tmp_path / "cache"))
+    context = Context(tmp_path / "runs", Artifacts(tmp_path / "cache"))
     lines: list[str] = []
     with _held(context.out, "fedavg") as lock:
         ended = []
