@@ -15,11 +15,11 @@ from gptfl_bench.architectures.network import models
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cli import main
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.core.precision import check_precision, products_in
 from gptfl_bench.data.samples import Samples
 from gptfl_bench.engine.method import methods
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.training.fit import Plan, fit
+from gptfl_bench.training.precision import check_precision, products_in
 
 CPU = torch.device("cpu")
 WORDS = [

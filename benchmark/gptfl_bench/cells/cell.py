@@ -27,9 +27,9 @@ from gptfl_bench.core.errors import (
     UsageError,
     WorkerKilled,
 )
-from gptfl_bench.core.precision import products_in
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_bench.quality.describe import refuse_unmeasurable
+from gptfl_bench.training.precision import products_in
 from gptfl_reports.records.cells import EVENTS, RECORD, Cell, read_cell, write_record
 from gptfl_reports.records.checksums import CHECKSUMS
 from gptfl_reports.records.events import CellEnded, EventLog, says_ended

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gptfl_bench.core.precision import Precision
 from gptfl_bench.data.public import PublicSettings
 from gptfl_bench.engine.buffers import BufferPolicy
 from gptfl_bench.labels.discovery import LabelSettings
@@ -13,6 +12,7 @@ from gptfl_bench.secure.settings import SecureSettings
 from gptfl_bench.synthesis.generator import Plain
 from gptfl_bench.synthesis.source import SyntheticSettings
 from gptfl_bench.training.fit import Plan
+from gptfl_bench.training.precision import Precision
 
 Regime = Literal["short", "long"]
 

@@ -13,7 +13,6 @@ from gptfl_bench.cells.settings import PartitionSettings, Settings
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.core.device import pick_device
 from gptfl_bench.core.errors import UsageError
-from gptfl_bench.core.precision import check_precision
 from gptfl_bench.core.randomness import torch_rng
 from gptfl_bench.data.class_names import check_class_names
 from gptfl_bench.data.handed import FEW
@@ -25,6 +24,7 @@ from gptfl_bench.engine.method import Method
 from gptfl_bench.engine.networks import Networks
 from gptfl_bench.engine.trial import try_network, try_single
 from gptfl_bench.training.fit import Plan
+from gptfl_bench.training.precision import check_precision
 
 
 @dataclass(frozen=True)

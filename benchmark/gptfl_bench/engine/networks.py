@@ -10,10 +10,10 @@ from gptfl_bench.architectures.network import ModelFactory, has_features, models
 from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.groups import Groups, Tree
-from gptfl_bench.core.precision import Precision, lowered, under_autocast
 from gptfl_bench.core.randomness import isolated_torch_rng
 from gptfl_bench.engine.constant import Constants
 from gptfl_bench.engine.handed import own_copy, plain, settled
+from gptfl_bench.training.precision import Precision, lowered, under_autocast
 
 
 class Networks:
