@@ -14,4 +14,4 @@ def test_every_extra_is_looked_for() -> None:
     named = {
         name for text in OPTIONAL.values() for name in re.findall(r"gptfl-bench\[(\w+)\]", text)
     }
-    assert named == extras.keys() - {"test", "dev"}
+    assert named == extras.keys() - {"test", "dev", "docs"}
