@@ -1,4 +1,4 @@
-"""The generator and the prompt writer of the README, in a distribution of their own."""
+"""The generator and the prompt writer of the documents, in a distribution of their own."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-README = Path(__file__).parents[2] / "datasets" / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "new-generator.md"
 PARTS = ["synthetic.generator=flat", "synthetic.prompts=polite"]
 FIELDS = ["generators.flat.grey=200", "prompts.polite.word=kindly"]
 RUN = ["run", "--methods", "gptfl", "--dataset", "digits", "--preset", "quick", "--seeds", "0"]
@@ -67,8 +67,7 @@ def said(python: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -
     about = folder / "site" / "my_package-1.0.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    text = README.read_text(encoding="utf-8").partition("## Add a generator or a prompt writer")[2]
-    text = text.partition("\n## ")[0]
+    text = PAGE.read_text(encoding="utf-8")
     code = "\n".join(blocks(text, "python"))
     (about / "entry_points.txt").write_text(as_pip_writes_it(*blocks(text, "toml")))
     (folder / "site" / "my_package.py").write_text(re.sub(r"(?m)^@[\w.]+\.register.*\n", "", code))
