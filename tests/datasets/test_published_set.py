@@ -349,4 +349,4 @@ def test_the_whole_sets_give_a_start_far_above_chance(
     )
     (cell,) = [c for c in read_cells(tmp_path / "runs") if c.record["method"] == "gptfl"]
     assert cell.evaluations[0].round == 0
-    assert cell.evaluations[0].value > 0.3
+    assert cell.evaluations[0].accuracy > 0.3
