@@ -32,6 +32,8 @@ OPEN_SIGNATURES = {
     ("benchmark/gptfl_bench/api.py", "run"): "settings by name are its interface",
     ("benchmark/gptfl_bench/explore.py", "load"): "so are a loader's options",
     ("benchmark/gptfl_bench/explore.py", "synthesise"): "and a generator's fields",
+    ("benchmark/gptfl_bench/training/precision.py", "forward"): "a network takes what it takes",
+    ("benchmark/gptfl_bench/training/precision.py", "run"): "and so does what stands for it",
 }
 
 

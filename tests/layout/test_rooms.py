@@ -115,7 +115,7 @@ def packages_know_few(sources: Sources) -> list[str]:
             may = (*METHODS_MAY, "synthesis") if module == "gptfl_methods.gptfl" else METHODS_MAY
             return there == "gptfl_bench" and _within(target, may, there)
         if here == "gptfl_datasets":
-            if target == "gptfl_reports.records.files":
+            if target in ("gptfl_reports.records.files", "gptfl_reports.records.checksums"):
                 return True
             return there == "gptfl_bench" and _within(target, DATASETS_MAY, there)
         return False

@@ -283,4 +283,8 @@ def test_its_images_are_kept_once_they_are_trained(run_cell: RunCell) -> None:
     outcome = run_cell(METHOD, rounds=2)
     classes = sorted(set(outcome.state["synthetic"]["y"].argmax(1).tolist()))
     kept = sorted(path.name for path in (outcome.cell.folder / "pictures").iterdir())
-    assert kept == [*(f"{number:03}.png" for number in classes), "classes.json"]
+    assert kept == [
+        *(f"{number:03}.png" for number in classes),
+        "checksums.json",
+        "classes.json",
+    ]
