@@ -15,6 +15,7 @@ from pathlib import Path
 from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.numbers.tasks import regime
 from gptfl_reports.records.cells import read_cells
+from gptfl_reports.records.schema import ABLATED
 from gptfl_reports.tables.ablations import ablation_tables
 from gptfl_reports.tables.comparison import regimes_tables
 from gptfl_reports.tables.leaderboard import leaderboard_tables
@@ -50,7 +51,7 @@ def _only(table: Table, *, warm: bool) -> Table:
     kept = tuple(
         row
         for name, row in zip(names, table.rows, strict=True)
-        if not name.endswith("-ablated") and (name == "gptfl" or name.startswith(_WARM) is warm)
+        if ABLATED not in name and (name == "gptfl" or name.startswith(_WARM) is warm)
     )
     return replace(table, rows=kept)
 
