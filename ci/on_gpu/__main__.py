@@ -39,8 +39,8 @@ def _options() -> argparse.Namespace:
     add("--minutes", type=float, help="whole time (default: 9; 2 on the CPU)")
     add("--out", type=Path, default=Path(os.environ.get("OUT") or results), metavar="DIR",
         help="folder of the results (default: $OUT, else gpu-results)")  # fmt: skip
-    add("--work", type=Path, default=results / "work", metavar="DIR",
-        help="folder of the runs, which are gone on with (default: gpu-results/work)")  # fmt: skip
+    add("--work", type=Path, default=results / "scratch", metavar="DIR",
+        help="folder of the runs, continued by the next call (default: gpu-results/scratch)")  # fmt: skip
     add("--steps", default=",".join(known), metavar="NAME,..", help="default: %(default)s")
     add("--pack", action="store_true", help="prepare gpu/ for a machine without a network")
     packs = Path(os.environ.get("GPTFL_BENCH_PACKS") or place.ROOT.parent / "shared" / "data")
