@@ -28,29 +28,6 @@ from gptfl_bench.training.precision import check_precision
 
 
 @dataclass(frozen=True)
-class World:
-    """Everything a cell works with.
-
-    Attributes:
-        task: The task.
-        train: Training samples shared among clients.
-        evaluation: Samples the global model is tested on.
-        public: Real samples kept from all clients; None if public data are synthetic.
-        partition: Who holds what.
-        networks: Networks of the task's architecture.
-        device: Where networks and samples live.
-    """
-
-    task: Task
-    train: Samples
-    evaluation: Samples
-    public: Samples | None
-    partition: Partition
-    networks: Networks
-    device: torch.device
-
-
-@dataclass(frozen=True)
 class Division:
     """A task's samples by what they are for, and who holds those to train on.
 
@@ -67,6 +44,19 @@ class Division:
     evaluation: Samples
     public: Samples | None
     partition: Partition
+
+
+@dataclass(frozen=True)
+class World(Division):
+    """Everything a cell works with.
+
+    Attributes:
+        networks: Networks of the task's architecture.
+        device: Where networks and samples live.
+    """
+
+    networks: Networks
+    device: torch.device
 
 
 def check_worlds(cells: Sequence[CellSpec]) -> None:
