@@ -40,7 +40,7 @@ def _options() -> argparse.Namespace:
     add("--out", type=Path, default=Path(os.environ.get("OUT") or results), metavar="DIR",
         help="folder of the results (default: $OUT, else gpu-results)")  # fmt: skip
     add("--work", type=Path, default=results / "scratch", metavar="DIR",
-        help="folder of the runs, continued by the next call (default: gpu-results/scratch)")  # fmt: skip
+        help="folder of the runs, kept for the next call (gpu-results/scratch)")  # fmt: skip
     add("--steps", default=",".join(known), metavar="NAME,..", help="default: %(default)s")
     add("--pack", action="store_true", help="prepare gpu/ for a machine without a network")
     packs = Path(os.environ.get("GPTFL_BENCH_PACKS") or place.ROOT.parent / "shared" / "data")
