@@ -9,6 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gptfl_bench.architectures._pool import HalvingPool
 from gptfl_bench.architectures.network import Network, has_features, models
 from gptfl_bench.core import groups as g
 from gptfl_bench.engine.networks import Networks
@@ -105,6 +106,18 @@ def test_networks_train_in_all_parts_and_split_into_encoder_and_head(
         assert torch.isfinite(parameter.grad).all(), place
         assert parameter.grad.any() or place.endswith("bias"), place
     network.zero_grad()
+
+
+def test_convnets_pooling_is_pytorchs_and_so_are_its_gradients() -> None:
+    x = noise(3, 5, 8, 7).requires_grad_()
+    found = []
+    for pool in (HalvingPool(), nn.AvgPool2d(2)):
+        pooled = pool(x)
+        # Squared, so that the second derivative, which matching gradients needs, is not zero.
+        (first,) = torch.autograd.grad((pooled**2).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad((first**2).sum(), x)
+        found.append((pooled, first, second))
+    torch.testing.assert_close(*found)
 
 
 def test_vgg19_is_torchvisions(vgg: Network) -> None:

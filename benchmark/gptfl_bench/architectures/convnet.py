@@ -3,6 +3,7 @@
 from torch import nn
 
 from gptfl_bench.architectures._norm import Norm, norm_layer
+from gptfl_bench.architectures._pool import HalvingPool
 from gptfl_bench.architectures._shape import image_channels
 from gptfl_bench.architectures.network import Network, models
 
@@ -46,7 +47,7 @@ def convnet(
             nn.Conv2d(inside, outside, 3, padding=padding),
             norm_layer(norm, outside),
             nn.ReLU(),
-            nn.AvgPool2d(2),
+            HalvingPool(),
         ]
         inside = outside
     return Network(nn.Sequential(*layers, nn.Flatten()), input_shape, num_classes)

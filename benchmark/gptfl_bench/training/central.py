@@ -21,8 +21,6 @@ from gptfl_bench.training.evaluate import Score, evaluate
 from gptfl_bench.training.fit import FitResult, Plan, fit
 from gptfl_reports.records.events import PretrainEpoch
 
-_BATCH = 500
-
 
 @dataclass(frozen=True)
 class EarlyStop:
@@ -75,7 +73,7 @@ class Watch:
 
     def __call__(self, model: nn.Module) -> Score:
         """Return the network's score on the test samples."""
-        return evaluate(model, self._data, _BATCH)
+        return evaluate(model, self._data)
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def train_centrally(
     def look(epoch: int, loss: float) -> bool:
         nonlocal best
         model.eval()
-        own = evaluate(model, validation, _BATCH) if len(validation) else None
+        own = evaluate(model, validation) if len(validation) else None
         real = watch(model) if watch else None
         model.train()
         epochs.append(

@@ -41,7 +41,8 @@ def distill(
 
 
 @torch.no_grad()
-def outputs(predict: Callable[[Tensor], Tensor], data: Samples, batch_size: int = 1000) -> Tensor:
+def outputs(
+    predict: Callable[[Tensor], Tensor], data: Samples, batch_size: int | None = None
+) -> Tensor:
     """Return what ``predict`` gives for all samples in order, (N, ...)."""
-    batches = torch.split(data.rows(torch.arange(len(data))), batch_size)
-    return torch.cat([predict(data.stored(rows)[0]) for rows in batches])
+    return torch.cat([predict(data.stored(rows)[0]) for rows in data.in_order(batch_size)])

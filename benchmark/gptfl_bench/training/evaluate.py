@@ -61,12 +61,23 @@ class Score:
 
 
 @torch.no_grad()
-def evaluate(predict: Callable[[Tensor], Tensor], data: Samples, batch_size: int = 1000) -> Score:
-    """Return the score of ``predict``, which maps inputs (b, ...) to logits (b, C)."""
+def evaluate(
+    predict: Callable[[Tensor], Tensor], data: Samples, batch_size: int | None = None
+) -> Score:
+    """Return the score of a network on all samples.
+
+    Args:
+        predict: Maps inputs (b, ...) to logits (b, C).
+        data: The samples, 1 or more.
+        batch_size: Samples at a time; None for :attr:`Samples.at_once`.
+
+    Raises:
+        ValueError: If there are no samples.
+    """
     if len(data) == 0:
         raise ValueError("there are no samples to evaluate on")
     parts = []
-    for rows in torch.split(data.rows(torch.arange(len(data))), batch_size):
+    for rows in data.in_order(batch_size):
         x, y = data.stored(rows)
         parts.append(_counts(predict(x), y))
     # Read once, at the end: a GPU is never waited for in between.

@@ -10,9 +10,6 @@ from typing import Literal
 
 from gptfl_bench.training.fit import Plan
 
-OUTPUTS = 1000
-"""Samples in a batch of :func:`~gptfl_bench.training.distill.outputs`."""
-
 
 @dataclass(frozen=True)
 class Work:
@@ -44,6 +41,7 @@ class Amounts:
         public: Public samples; 0 if the method has none.
         synthetic: Labelled synthetic samples at the server; 0 if the method asks for none.
         num_classes: Number of classes C.
+        at_once: Samples in a batch of predictions.
     """
 
     rounds: int
@@ -52,6 +50,7 @@ class Amounts:
     public: int
     synthetic: int
     num_classes: int
+    at_once: int = 1000
 
     @property
     def visits(self) -> int:
@@ -79,7 +78,7 @@ class Amounts:
         self, samples: int, times: float, networks: Iterable[str] = ("",)
     ) -> tuple[Work, ...]:
         """Return predictions of ``samples``, so many times, which networks share evenly."""
-        names, size = list(networks), min(samples, OUTPUTS)
+        names, size = list(networks), min(samples, self.at_once)
         batches = samples * times / max(size, 1) / len(names)
         return tuple(Work("predict", size, batches, name) for name in names if size)
 

@@ -34,7 +34,7 @@ from gptfl_bench.training.work import Work
 from gptfl_reports.records import checksums
 
 Kind = Literal["train", "predict", "visit"]
-SIZES: dict[Kind, tuple[int, ...]] = {"train": (8, 64), "predict": (32, 256), "visit": (1,)}
+SIZES: dict[Kind, tuple[int, ...]] = {"train": (8, 64), "predict": (16, 64), "visit": (1,)}
 """Batch sizes at which is measured."""
 MOST = max(max(sizes) for sizes in SIZES.values())
 """Samples of a task that are enough to measure with."""

@@ -74,4 +74,5 @@ class Setup:
             min(public, settings.public.limit or public),
             synthetic,
             self.data.task.num_classes,
+            self.data.evaluation.at_once,
         )
