@@ -27,9 +27,10 @@ def refuse_unmet(spec: CellSpec, world: World) -> None:
             f"{spec.name} was published for {Need.IMAGES}, not for {modality}; set "
             "lift_conventions=true to run it all the same."
         )
-    if Need.REPLIES in needs and spec.settings.secure_aggregation:
+    hidden = [need for need in (Need.REPLIES, Need.SAMPLES) if need in needs]
+    if hidden and spec.settings.secure_aggregation:
         raise Refusal(
-            f"{spec.name} needs {Need.REPLIES}, which secure aggregation hides from the server; "
+            f"{spec.name} needs {hidden[0]}, which secure aggregation hides from the server; "
             "set secure_aggregation=false."
         )
     if spec.uses_synthetic and spec.no_generator:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 METHODS_HELP = (
     "names with commas: all (default), gptfl+X warm-starts X, X-ablated leaves out what sets X "
-    "apart, ablations does so for all"
+    "apart, ablations does so for all, references are training that is not federated"
 )
 
 

@@ -53,12 +53,28 @@ class Registry(Generic[T]):
     group: str
     _parts: dict[str, T] = field(default_factory=dict)
     _references: dict[str, Reference] = field(default_factory=dict)
+    _unlisted: set[str] = field(default_factory=set)
     _discovered: bool = False
 
     def register(
-        self, name: str, *, title: str, source: str = "", year: int = 0, needs: str = ""
+        self,
+        name: str,
+        *,
+        title: str,
+        source: str = "",
+        year: int = 0,
+        needs: str = "",
+        listed: bool = True,
     ) -> Callable[[T], T]:
         """Return a decorator that files the decorated part under ``name``.
+
+        Args:
+            name: Its name.
+            title: One line for humans.
+            source: The paper, package or site it comes from.
+            year: Year of the source; 0 where none applies.
+            needs: What must be there for it to work, in words.
+            listed: Whether :meth:`names` has it; what is not listed has to be asked for by name.
 
         Raises:
             ValueError: If another part already has the name.
@@ -69,14 +85,21 @@ class Registry(Generic[T]):
                 raise ValueError(f"two parts are called {self.kind} {name!r}")
             self._parts[name] = part
             self._references[name] = Reference(title, source, year, needs)
+            if not listed:
+                self._unlisted.add(name)
             return part
 
         return add
 
     def names(self) -> list[str]:
-        """Return all names in alphabetical order."""
+        """Return the names of all listed parts in alphabetical order."""
         self._discover()
-        return sorted(self._parts)
+        return sorted(self._parts.keys() - self._unlisted)
+
+    def unlisted(self) -> list[str]:
+        """Return the names of the parts that :meth:`names` leaves out."""
+        self._discover()
+        return sorted(self._unlisted)
 
     def get(self, name: str) -> T:
         """Return the part called ``name``.

@@ -30,6 +30,7 @@ class Need(StrEnum):
     IMAGE_SHAPE = "samples of channels, height and width"
     SMALL_HEADS = "small models whose head fits the server's"
     SMALL_MODEL = "a model small enough to differentiate through its training"
+    SAMPLES = "clients' own samples at the server"
     REPLIES = "single clients' replies kept for the length of a round"
 
 
@@ -151,4 +152,4 @@ class Method(ABC):
 
 
 methods: Registry[type[Method]] = Registry("method", "gptfl_methods", "gptfl_bench.methods")
-"""Method classes by name."""
+"""Method classes by name; references, which are no federated methods, are not listed."""

@@ -240,7 +240,7 @@ def _base(dataset: str) -> Tree:
     for section, registry in (("generators", generators), ("prompts", prompt_writers)):
         fields_of = {name: plain_fields(registry.get(name)) for name in registry.names()}
         tree[section] = {name: values for name, values in fields_of.items() if values}
-    names = methods.names()
+    names = [*methods.names(), *methods.unlisted()]
     inner = [name for name in names if not methods.get(name).wraps]
     tree["methods"] = {name: _node(methods.get(name), "") for name in names}
     tree["warm"] = {name: _node(methods.get(name), f"methods.{name}") for name in inner}

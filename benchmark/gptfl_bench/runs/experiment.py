@@ -128,19 +128,21 @@ def plan(
 
 
 def expand(asked: Sequence[str]) -> list[str]:
-    """Return method names without repeats, ``all`` and ``ablations`` replaced by what they name.
+    """Return method names without repeats, with ``all`` and its like replaced by what they name.
 
     Raises:
         UsageError: If a name does not exist.
     """
     ablated = [name + ABLATED for name in methods.names() if methods.get(name).ablation]
-    many = {"all": methods.names(), "ablations": ablated}
+    references = methods.unlisted()
+    warm = [f"{wrapper}+{name}" for wrapper in config.wrappers() for name in references]
+    many = {"all": methods.names(), "ablations": ablated, "references": [*references, *warm]}
     names: list[str] = []
     for item in asked:
         for name in many.get(item, [item]):
             for part in name.removesuffix(ABLATED).split("+"):
-                if part not in methods.names():
-                    raise unknown("method", part, [*many, *methods.names()])
+                if part not in [*methods.names(), *references]:
+                    raise unknown("method", part, [*many, *methods.names(), *references])
             outer, _, inner = name.partition("+")
             if inner and inner == methods.get(outer).wraps:
                 name = outer

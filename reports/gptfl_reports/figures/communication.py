@@ -13,7 +13,7 @@ from gptfl_reports.drawing.figure import COLORS, INK
 from gptfl_reports.drawing.panels import SMALL, Canvas, Family, lines, row_height
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, spread
-from gptfl_reports.numbers.standings import Ranking, whole
+from gptfl_reports.numbers.standings import Ranking, federated
 from gptfl_reports.numbers.tasks import Entrant, fate
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.events import TrafficCounted
@@ -111,7 +111,7 @@ def _panel(ranking: Ranking) -> CostPanel | None:
     target = task.cells[0].record["target"]
     if target is None:
         return None
-    bars = [_bar(standing.entrant) for standing in whole(ranking)]
+    bars = [_bar(standing.entrant) for standing in federated(ranking)]
     if not any(bar.bytes.total or bar.bytes.in_vain for bar in bars):
         return None
     bars.sort(key=_order)

@@ -15,7 +15,7 @@ from gptfl_reports.drawing.panels import SMALL, Canvas, Family, lines, row_heigh
 from gptfl_reports.numbers.averaged import averaged, evaluations
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread, spread
-from gptfl_reports.numbers.standings import Ranking, Standing, whole
+from gptfl_reports.numbers.standings import Ranking, Standing, federated
 from gptfl_reports.tables import units
 from gptfl_reports.tables.table import csv_text
 
@@ -97,7 +97,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[bool]:
 def _panel(ranking: Ranking) -> ParetoPanel | None:
     found = [
         (standing, nbytes, standing.mean_last)
-        for standing in whole(ranking)
+        for standing in federated(ranking)
         if standing.mean_last and (nbytes := _sent(standing))
     ]
     if not found:

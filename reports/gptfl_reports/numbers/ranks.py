@@ -65,12 +65,13 @@ class Ranks:
 
 
 def ranks(board: Leaderboard) -> Ranks:
-    """Return the ranks over the tasks of a leaderboard, ablated methods left out."""
+    """Return the ranks over the tasks of a leaderboard, references and ablated methods left out."""
     values = [
         {
             s.entrant.label: s.mean_last.mean
             for s in ranking.standings
-            if s.mean_last and s.n == len(s.entrant.cells) and not s.entrant.ablated
+            if s.mean_last and s.n == len(s.entrant.cells)
+            if not (s.entrant.ablated or s.entrant.reference)
         }
         for ranking in board.rankings
     ]

@@ -70,7 +70,8 @@ class Ranking:
 
     Attributes:
         task: What was measured.
-        standings: Rows, highest mean of the last evaluations first, rows without values last.
+        standings: Rows, highest mean of the last evaluations first, rows without values next,
+            references last.
         baseline: Label of the entrant the others are compared with; empty if there is none.
     """
 
@@ -89,8 +90,18 @@ def rank(task: TaskGroup, baseline: str) -> Ranking:
     bases = [entrant for entrant in task.entrants if entrant.method == baseline]
     base = bases[0] if len(bases) == 1 else None
     standings = [_standing(entrant, base) for entrant in task.entrants]
-    standings.sort(key=lambda s: (-s.mean_last.mean if s.mean_last else 1.0, s.entrant.label))
+    standings.sort(key=_place)
     return Ranking(task, _marked(standings), base.label if base else "")
+
+
+def _place(standing: Standing) -> tuple[bool, float, str]:
+    value = -standing.mean_last.mean if standing.mean_last else 1.0
+    return standing.entrant.reference, value, standing.entrant.label
+
+
+def federated(ranking: Ranking) -> list[Standing]:
+    """Return a task's rows without references, which send nothing, and ablated methods."""
+    return [s for s in whole(ranking) if not s.entrant.reference]
 
 
 def whole(ranking: Ranking) -> list[Standing]:
@@ -152,7 +163,11 @@ def by_seed(
 
 def _marked(standings: Sequence[Standing]) -> tuple[Standing, ...]:
     """Mark the best rows and those within its spread, among rows whose every cell finished."""
-    complete = [s for s in standings if s.mean_last and s.n == len(s.entrant.cells)]
+    complete = [
+        s
+        for s in standings
+        if s.mean_last and s.n == len(s.entrant.cells) and not s.entrant.reference
+    ]
     if not complete or complete[0].mean_last is None:
         return tuple(standings)
     best = complete[0]

@@ -44,6 +44,11 @@ class Entrant:
         return self.method.endswith(ABLATED)
 
     @property
+    def reference(self) -> bool:
+        """Whether it is no federated method, but what one is seen beside; it has no rank."""
+        return "reference" in self.cells[0].record.get("profile", {})
+
+    @property
     def finished(self) -> tuple[Cell, ...]:
         """The cells whose values count."""
         return tuple(cell for cell in self.cells if cell.ending.status == "finished")

@@ -55,6 +55,8 @@ def gains(ranking: Ranking) -> tuple[Gain, ...]:
     """Return the gain of every method of a task that has something to be compared with."""
     known: dict[str, list[Standing]] = {}
     for standing in sorted(ranking.standings, key=lambda s: s.entrant.label):
+        if standing.entrant.reference:
+            continue
         known.setdefault(standing.entrant.method, []).append(standing)
     found = []
     for name, standings in known.items():

@@ -228,6 +228,12 @@ def _rules(ranking: Ranking) -> tuple[str, ...]:
         "kB = 1000 B. Time: mean work of one cell. Server saw clients: whether it read single "
         "replies, as observed, not as declared.",
     ]
+    references = [s.entrant.label for s in ranking.standings if s.entrant.reference]
+    if references:
+        rules.append(
+            f"{', '.join(references)}: not federated, so without a rank; central trains on all "
+            "clients' samples put together, local is the mean over clients that train alone."
+        )
     if _is_other_metric(ranking):
         rules.append(
             f"Last accuracy: accuracy in percent at the last evaluation; mean of last "

@@ -62,10 +62,14 @@ class Facts:
 
 
 def observed(cells: Iterable[Cell]) -> tuple[Facts, ...]:
-    """Return the facts of all methods of some cells, by name; ablated ones are left out."""
+    """Return the facts of all methods of some cells, by name.
+
+    References and ablated methods are left out.
+    """
     by_method: dict[str, list[Cell]] = {}
     for cell in cells:
-        if not cell.record["method"].endswith(ABLATED):
+        reference = "reference" in cell.record.get("profile", {})
+        if not (reference or cell.record["method"].endswith(ABLATED)):
             by_method.setdefault(cell.record["method"], []).append(cell)
     return tuple(_facts(name, members) for name, members in sorted(by_method.items()))
 

@@ -1,0 +1,1 @@
+"""What methods are seen beside: training that is not federated, so it is never ranked."""
