@@ -1,10 +1,13 @@
 """A run folder's report: its numbers, made once from records alone, as files and as a page."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from gptfl_reports.claims.paper import claims
+from gptfl_reports.claims.table import verdict_csv, verdict_table
+from gptfl_reports.claims.verdicts import verdicts
 from gptfl_reports.figures import holdings, holdings_figure
 from gptfl_reports.figures.figures import Figures
 from gptfl_reports.figures.holdings import Holdings
@@ -20,6 +23,7 @@ from gptfl_reports.tables.leaderboard import to_csv, to_latex, to_markdown
 from gptfl_reports.tables.rounds import rounds_csv, rounds_markdown
 from gptfl_reports.tables.secure import secrecy_csv, secrecy_markdown
 from gptfl_reports.tables.synthetic import Described
+from gptfl_reports.tables.table import markdown
 from gptfl_reports.tables.table1 import Facts, observed, table1_csv, table1_markdown
 
 
@@ -109,6 +113,7 @@ class Report:
             "comparison.md": comparison_markdown(board),
             "comparison.csv": comparison_csv(board),
             "ranks.csv": ranks_csv(board),
+            **_claims(self.cells),
             "secure.md": secrecy_markdown(board),
             "secure.csv": secrecy_csv(board),
             "table1.md": table1_markdown(self.needs),
@@ -144,6 +149,13 @@ class Report:
             if path.is_file()
         ]
         return write_files(out, dict.fromkeys(earlier, b"") | files)
+
+
+def _claims(cells: Sequence[Cell]) -> dict[str, str]:
+    """Return the verdicts on the paper's claims, those alone for which a pair of cells is there."""
+    found = [v for v in verdicts(cells, claims()) if any(o.value for o in v.outcomes)]
+    text = markdown(verdict_table(found), 1) if found else ""
+    return {"claims.md": text, "claims.csv": verdict_csv(found) if found else ""}
 
 
 def write_report(

@@ -30,6 +30,7 @@ REPORTS = (
     "records",
     "numbers drawing",
     "tables targets",
+    "claims",
     "figures exports",
     "page",
     "report",

@@ -1,0 +1,1 @@
+"""What the GPT-FL paper claims, and what records say about it."""
