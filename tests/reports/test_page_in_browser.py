@@ -80,6 +80,12 @@ class Chromium:
         while not self.seen("Page.loadEventFired"):
             self.events.append(self._next())
 
+    def unfold(self) -> None:
+        self.js("for (const one of document.querySelectorAll('details')) one.open = true")
+
+    def point(self, x: float, y: float) -> None:
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
     def seen(self, *names: str) -> list[dict[str, Any]]:
         return [event["params"] for event in self.events if event.get("method") in names]
 
@@ -176,6 +182,7 @@ def test_page_asks_for_nothing_and_has_no_errors(browser: Chromium, report: Path
 @needs_browser
 def test_names_with_markup_are_text(browser: Chromium, report: Path) -> None:
     browser.open(report)
+    browser.unfold()
     assert browser.js("document.title").endswith("gptfl-bench")
     assert browser.js("document.querySelectorAll('img[src=x]').length") == 0
     assert ODD in browser.js(METHODS)
@@ -194,6 +201,7 @@ def test_names_with_markup_are_text(browser: Chromium, report: Path) -> None:
 @needs_browser
 def test_mouse_sorts_numbers_as_numbers_and_missing_last(browser: Chromium, report: Path) -> None:
     browser.open(report)
+    browser.unfold()
     ranked = ["gptfl+moon", "moon", ODD, "fedavg", "dsfl"]
     assert browser.js(METHODS) == ranked
     browser.click(head("down"))
@@ -211,6 +219,7 @@ def test_mouse_sorts_numbers_as_numbers_and_missing_last(browser: Chromium, repo
 @needs_browser
 def test_keyboard_sorts_and_moves_along_the_heads(browser: Chromium, report: Path) -> None:
     browser.open(report)
+    browser.unfold()
     browser.js(f"{head('best')}.focus()")
     browser.press("ArrowLeft")
     assert browser.js("document.activeElement.textContent") == "last"
@@ -250,6 +259,7 @@ def test_row_leads_to_its_cells_and_their_records(
     browser: Chromium, report: Path, run_folder: Path
 ) -> None:
     browser.open(report)
+    browser.unfold()
     row = f"[...{FIRST}.tBodies[0].rows].find(row => row.dataset.method.startsWith('<img'))"
     browser.click(f"{row}.querySelector('a')")
     cells = "document.querySelector(':target')"
@@ -268,6 +278,98 @@ def test_paper_has_everything_open_and_no_controls(browser: Chromium, report: Pa
     browser.js("dispatchEvent(new Event('afterprint'))")
     assert browser.js("document.querySelectorAll('details[open]').length") == 0
     browser.call("Emulation.setEmulatedMedia", media="")
+
+
+CHART = "document.querySelector('.chart')"
+TIP = f"{CHART}.querySelector('.tip')"
+DRAWN = (
+    "new Promise(done => { const look = () => document.querySelector('.chart canvas') ? done() : "
+    "setTimeout(look, 20); look(); })"
+)
+"""Waits for the first chart, which is drawn when the browser has laid the page out."""
+ON = f"[...{CHART}.querySelectorAll('[data-series][aria-pressed=true]')].map(b => b.dataset.series)"
+
+
+@needs_browser
+def test_chart_is_read_by_pointing_at_it(browser: Chromium, report: Path) -> None:
+    browser.open(report)
+    # Round 1 of gptfl+moon, whose two seeds both end at 70 %, at the right edge of the plot.
+    over = f"{CHART}.querySelector('.u-over')"
+    browser.js(DRAWN)
+    browser.js(f"{over}.scrollIntoView({{block: 'center'}})")
+    box = browser.js(f"(r => [r.x, r.y, r.width, r.height])({over}.getBoundingClientRect())")
+    assert browser.js(f"{TIP}.hidden") is True
+    for share in (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
+        browser.point(box[0] + box[2] - 2, box[1] + share * box[3])
+        if browser.js(f"{TIP}.textContent").startswith("gptfl+moon"):
+            break
+    assert browser.js(f"{TIP}.textContent") == "gptfl+moon, round 1: 70.00 (± 0.00, 2 seeds)"
+    assert browser.js(f"{TIP}.hidden") is False
+    assert browser.seen("Runtime.exceptionThrown") == []
+
+
+@needs_browser
+def test_names_below_the_chart_choose_its_curves(browser: Chromium, report: Path) -> None:
+    browser.open(report)
+    browser.js(DRAWN)
+    everything = browser.js(ON)
+    assert {"fedavg", "moon", "gptfl+moon", ODD} <= set(everything)
+    name = f"{CHART}.querySelector('[data-series=moon]')"
+    browser.click(name)
+    assert browser.js(ON) == ["moon"]
+    browser.click(name)
+    assert browser.js(ON) == everything
+    browser.js(f"{CHART}.querySelector('[data-group=\"GPT-FL\"]').focus()")
+    browser.press("Enter")
+    assert browser.js(ON) == [one for one in everything if one != "gptfl+moon"]
+    for choice in ("bytes", "scalars", "rounds"):
+        browser.js(
+            f"(s => (s.value = '{choice}', s.dispatchEvent(new Event('change'))))"
+            f"({CHART}.querySelector('select'))"
+        )
+        browser.click(f"{CHART}.querySelector('input[type=checkbox]')")
+        assert browser.js(f"{CHART}.querySelectorAll('canvas').length") == 1
+    assert browser.seen("Runtime.exceptionThrown", "Log.entryAdded") == []
+
+
+@needs_browser
+def test_without_scripts_and_on_paper_the_figure_stands_for_the_chart(
+    browser: Chromium, report: Path
+) -> None:
+    browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.open(report)
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert browser.js(f"{CHART}.checkVisibility()") is False
+    browser.unfold()
+    assert browser.js("document.querySelector('figure svg').checkVisibility()") is True
+    browser.open(report)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.js(f"{CHART}.checkVisibility()") is False
+    browser.call("Emulation.setEmulatedMedia", media="")
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("npm"), reason="no npm to get axe-core with")
+def test_axe_finds_nothing(browser: Chromium, report: Path, tmp_path: Path) -> None:
+    subprocess.run(
+        ["npm", "install", "--prefix", tmp_path, "axe-core@4"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    axe = (tmp_path / "node_modules" / "axe-core" / "axe.min.js").read_text()
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.call("Emulation.setEmulatedMedia", features=features)
+        for width in (380, 1400):
+            browser.open(report, width)
+            browser.js(DRAWN)
+            browser.unfold()
+            browser.js(axe)
+            found = browser.js("axe.run().then(found => JSON.stringify(found.violations))")
+            assert json.loads(found) == [], (scheme, width)
 
 
 def test_page_elsewhere_names_its_cells_without_links(

@@ -16,7 +16,7 @@ from gptfl_reports.drawing.panels import short
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
 from gptfl_reports.numbers.standings import whole
-from gptfl_reports.numbers.tasks import TaskGroup
+from gptfl_reports.numbers.tasks import Entrant, TaskGroup
 from gptfl_reports.tables import units
 from gptfl_reports.tables.table import csv_text
 
@@ -57,19 +57,21 @@ def panels(board: Leaderboard) -> tuple[Panel, ...]:
     """Return the curves of every task that has any, without ablated methods beside whole ones."""
     found: list[Panel] = []
     for ranking in board.rankings:
-        curves: list[Curve] = []
-        for standing in whole(ranking):
-            by_round: dict[int, list[float]] = {}
-            for cell in standing.entrant.finished:
-                for event in cell.evaluations:
-                    by_round.setdefault(event.round, []).append(cell.value(event))
-            if by_round:
-                rounds = tuple(sorted(by_round))
-                values = tuple(Spread.of(by_round[r]) for r in rounds)
-                curves.append(Curve(standing.entrant.label, rounds, values))
+        curves = [c for standing in whole(ranking) if (c := curve_of(standing.entrant))]
         if curves:
             found.append(Panel(ranking.task, tuple(curves)))
     return tuple(found)
+
+
+def curve_of(entrant: Entrant) -> Curve | None:
+    """Return an entrant's curve; None if none of its cells finished."""
+    by_round: dict[int, list[float]] = {}
+    for cell in entrant.finished:
+        for event in cell.evaluations:
+            by_round.setdefault(event.round, []).append(cell.value(event))
+    rounds = tuple(sorted(by_round))
+    values = tuple(Spread.of(by_round[r]) for r in rounds)
+    return Curve(entrant.label, rounds, values) if rounds else None
 
 
 def curves_csv(drawn: Sequence[Panel]) -> str:

@@ -24,7 +24,10 @@ from gptfl_reports.figures.holdings_figure import svg
 from gptfl_reports.numbers.averaged import averaged
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.tasks import data_title, sharing
+from gptfl_reports.page.chart import Name, chart, names
 from gptfl_reports.page.provenance import Origin, made, origins
+from gptfl_reports.page.short_board import ShortBoard, short_board
+from gptfl_reports.page.summary import question, sentences
 from gptfl_reports.page.trained_pictures import trained_pictures
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.tables.ablations import ablation_tables
@@ -55,7 +58,8 @@ class Section:
 
     Figures are SVG markup; ``figure``, the learning curves, is empty if nothing finished.
     ``dataset``, ``partition`` and ``model`` are what the page filters by, ``origins`` the cells
-    behind the rows of ``board``, ``averaged`` over how many evaluations their values are.
+    behind the rows of ``board``, ``averaged`` over how many evaluations their values are. The first
+    look is at ``question``, ``verdict``, ``chart`` with its names in ``groups``, and ``short``.
     """
 
     board: Table
@@ -70,6 +74,11 @@ class Section:
     model: str
     figure: str
     metric: str
+    question: str
+    verdict: list[str]
+    short: ShortBoard
+    chart: str
+    groups: list[tuple[str, list[Name]]]
     overfitting: tuple[str, ...] = ()
     more: tuple[Shown, ...] = ()
 
@@ -119,14 +128,17 @@ def page(
         keep_trailing_newline=True,
     )
     sections = _sections(board, figures, back)
-    script = _template_text("page.js")
+    drawn = any(section.chart for section in sections)
+    names = ["uplot/uPlot.iife.min.js", "chart.js"] if drawn else []
+    scripts = [_template_text(name) for name in (*names, "page.js")]
+    styles = [_template_text(name) for name in ("uplot/uPlot.min.css", "page.css")]
     return environment.get_template("page.html.j2").render(
         name=name,
         rebuild=f"gptfl-bench report {name}"
         + (f" --baseline {baseline}" if baseline != "fedavg" else ""),
-        policy=_policy(script),
-        style=_markup(_template_text("page.css")),
-        script=_markup(script),
+        policy=_policy(scripts),
+        style=_markup("\n".join(styles)),
+        scripts=[_markup(script) for script in scripts],
         choices=[
             ("Data set", "dataset", sorted({section.dataset for section in sections})),
             ("Partition", "partition", sorted({section.partition for section in sections})),
@@ -186,6 +198,11 @@ def _sections(board: Leaderboard, figures: Figures, back: str | None) -> list[Se
             ranking.task.cells[0].record["model"]["name"],
             learned.get(ranking.task.title, ""),
             ranking.task.metric,
+            question(ranking),
+            sentences(ranking),
+            short_board(ranking),
+            _markup(chart(ranking, style)),
+            names(ranking, style),
             tuple(figure for title, figure in trained if title == ranking.task.title),
             tuple(one for title, one in more if title == ranking.task.title),
         )
@@ -260,10 +277,11 @@ def _template_text(name: str) -> str:
     return (resources.files("gptfl_reports.page") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _policy(script: str) -> str:
+def _policy(scripts: Sequence[str]) -> str:
     """Return the page's content security policy: no request, and no script but its own."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
+    own = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src {own}; style-src 'unsafe-inline'; "
         "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
     )
