@@ -60,7 +60,9 @@ def test_each_regime_has_its_own_columns(both: Path) -> None:
     )
 
 
-def test_it_follows_the_tasks_on_the_page_and_is_first_in_the_file(both: Path, tmp_path: Path) -> None:
+def test_it_follows_the_tasks_on_the_page_and_is_first_in_the_file(
+    both: Path, tmp_path: Path
+) -> None:
     write_report(both, tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert page.rindex("Leaderboard in short") < page.index("Short and long local training")

@@ -185,7 +185,8 @@ def odd_page(make_cell: MakeCell, run_folder: Path, tmp_path: Path) -> str:
 def test_markup_in_labels_is_escaped_on_the_page(odd_page: str) -> None:
     assert "<script>alert" not in odd_page
     assert "&lt;script&gt;" in odd_page
-    assert [tag for tag, _ in Page(odd_page).tags].count("script") == 4  # the page's own, and curves
+    # The page's own, and the numbers of a chart.
+    assert [tag for tag, _ in Page(odd_page).tags].count("script") == 4
 
 
 def test_page_needs_nothing_from_elsewhere(odd_page: str) -> None:
