@@ -1,10 +1,11 @@
 """A run folder's report: its numbers, made once from records alone, as files and as a page."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from gptfl_reports.between import Comparison, between_csv, between_table, compare
 from gptfl_reports.claims.paper import claims
 from gptfl_reports.claims.table import verdict_csv, verdict_table
 from gptfl_reports.claims.verdicts import verdicts
@@ -40,6 +41,9 @@ class Report:
         needs: What each method needs.
         held: Who holds what in each partition, by the stem of its files.
         looked: How good synthetic data are.
+        folders: All folders, in the order given; empty for the run folder alone.
+        target: What counts as reached in place of the cells' own target; None for that.
+        between: Two folders side by side; None in a report of one, or of more.
     """
 
     run_folder: Path
@@ -50,6 +54,9 @@ class Report:
     needs: tuple[Facts, ...]
     held: dict[str, Holdings]
     looked: tuple[Described, ...]
+    folders: tuple[Path, ...] = ()
+    target: float | None = None
+    between: Comparison | None = None
 
     @classmethod
     def of(cls, cells: Iterable[Cell], run_folder: Path, baseline: str = "fedavg") -> Self:
@@ -69,16 +76,60 @@ class Report:
         if baseline != "fedavg" and baseline not in known:
             raise unknown("baseline", baseline, known)
         board = leaderboard(ordered, baseline)
-        return cls(
-            run_folder,
-            baseline,
-            ordered,
-            board,
-            Figures.of(board),
-            observed(ordered),
-            holdings.read_all(run_folder, ordered),
-            tuple(synthetic.described(run_folder, ordered)),
-        )
+        by_folder: dict[Path, list[Cell]] = {}
+        for cell in ordered:
+            by_folder.setdefault(cell.folder.parent, []).append(cell)
+        held: dict[str, Holdings] = {}
+        looked: list[Described] = []
+        for folder, own in by_folder.items():
+            held |= holdings.read_all(folder, own)
+            looked += synthetic.described(folder, own)
+        figures, needs = Figures.of(board), observed(ordered)
+        return cls(run_folder, baseline, ordered, board, figures, needs, held, tuple(looked))
+
+    @classmethod
+    def of_folders(
+        cls,
+        folders: Sequence[Path],
+        baseline: str = "fedavg",
+        target: float | None = None,
+        damaged: Callable[[UsageError], None] | None = None,
+    ) -> Self:
+        """Return the report of one run folder, or of several together.
+
+        Args:
+            folders: The folders. Where several hold the same cell, the last one's counts.
+            baseline: The method that all others are compared with.
+            target: Value in (0, 1] that counts as reached, in place of the cells' own.
+            damaged: Is told of each cell that can't be read, and the report is of the others; if
+                left out, the first such cell is an error.
+
+        Raises:
+            UsageError: As for :meth:`of`, or if a folder holds no cell, or the target is no share.
+        """
+        if target is not None and not 0 < target <= 1:
+            raise UsageError(f"--target {target:g} must be more than 0 and at most 1, such as 0.5.")
+        read = [read_cells(folder, damaged) for folder in folders]
+        if target is not None:
+            read = [[_aimed(cell, target) for cell in cells] for cells in read]
+        merged = {cell.record["run_id"]: cell for cells in read for cell in cells}
+        report = cls.of(merged.values(), folders[-1], baseline)
+        report = replace(report, folders=tuple(folders), target=target)
+        if len(folders) != 2:
+            return report
+        first, second = (_called(folder, folders) for folder in folders)
+        return replace(report, between=compare(read[0], read[1], (first, second)))
+
+    @property
+    def _names(self) -> str:
+        """The names of the folders that cells are from, as a command has them."""
+        return " ".join(folder.resolve().name for folder in self.folders or (self.run_folder,))
+
+    @property
+    def _options(self) -> str:
+        """What a command needs besides to make the same report."""
+        baseline = "" if self.baseline == "fedavg" else f" --baseline {self.baseline}"
+        return baseline + ("" if self.target is None else f" --target {self.target:g}")
 
     def page(self, back: str | None = None) -> str:
         """Return the report as one HTML page.
@@ -94,9 +145,10 @@ class Report:
             self.needs,
             self.held,
             self.looked,
-            self.run_folder.resolve().name,
+            self._names,
             back,
-            self.baseline,
+            self._options,
+            between_table(self.between) if self.between else None,
         )
 
     def files(self) -> dict[str, bytes]:
@@ -114,6 +166,7 @@ class Report:
             "comparison.csv": comparison_csv(board),
             "ranks.csv": ranks_csv(board),
             **_claims(self.cells),
+            **_between(self.between),
             "secure.md": secrecy_markdown(board),
             "secure.csv": secrecy_csv(board),
             "table1.md": table1_markdown(self.needs),
@@ -139,7 +192,7 @@ class Report:
         Raises:
             UsageError: If ``out`` can't be written to.
         """
-        text = self.page(_back(self.run_folder, out))
+        text = self.page(_back(self.run_folder, out) if len(self.folders) < 2 else None)
         files = self.files() | {"index.html": text.encode()}
         # Names of these depend on what they show, so an earlier report may have left others.
         earlier = [
@@ -158,6 +211,28 @@ def _claims(cells: Sequence[Cell]) -> dict[str, str]:
     return {"claims.md": text, "claims.csv": verdict_csv(found) if found else ""}
 
 
+def _aimed(cell: Cell, target: float) -> Cell:
+    """Return a cell with another target."""
+    record = cell.record.copy()
+    record["target"] = target
+    return replace(cell, record=record)
+
+
+def _called(folder: Path, folders: Sequence[Path]) -> str:
+    """Return a folder's name, or its whole path where two have the same name."""
+    names = [one.resolve().name for one in folders]
+    name = folder.resolve().name
+    return name if names.count(name) == 1 else str(folder)
+
+
+def _between(comparison: Comparison | None) -> dict[str, str]:
+    """Return two folders side by side; empty files if there are no two."""
+    if comparison is None:
+        return {"between.md": "", "between.csv": ""}
+    table = markdown(between_table(comparison), 1)
+    return {"between.md": table, "between.csv": between_csv(comparison)}
+
+
 def write_report(
     run_folder: Path,
     out: Path,
@@ -169,15 +244,13 @@ def write_report(
     Args:
         run_folder: The folder that holds the cells.
         out: Where to; made if missing.
-        baseline: The method that all others are compared with.
-        damaged: Is told of each cell that can't be read, and the report is of the others; if left
-            out, the first such cell is an error.
+        baseline: As for :meth:`Report.of_folders`.
+        damaged: As for :meth:`Report.of_folders`.
 
     Raises:
-        UsageError: If there is no cell, or none of another baseline, a cell, a partition or a
-            description of synthetic data is damaged, or ``out`` can't be written to.
+        UsageError: As for :meth:`Report.of_folders`, or if ``out`` can't be written to.
     """
-    return Report.of(read_cells(run_folder, damaged), run_folder, baseline).write(out)
+    return Report.of_folders([run_folder], baseline, damaged=damaged).write(out)
 
 
 def _back(run_folder: Path, out: Path) -> str | None:

@@ -30,7 +30,7 @@ REPORTS = (
     "records",
     "numbers drawing",
     "tables targets",
-    "claims",
+    "claims between",
     "figures exports",
     "page",
     "report",

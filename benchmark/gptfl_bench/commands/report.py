@@ -1,6 +1,7 @@
 """The command ``report``: tables, curves and a page from the records alone."""
 
 import argparse
+from pathlib import Path
 
 from gptfl_bench.commands.options import FAILED, OK, expanded, warn
 from gptfl_bench.core.errors import UsageError
@@ -8,9 +9,24 @@ from gptfl_bench.core.errors import UsageError
 
 def arrange(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``report``."""
-    parser.add_argument("folder", type=expanded, metavar="DIR", help="run folder")
     parser.add_argument(
-        "--out", type=expanded, metavar="DIR2", help="where to (default: DIR/report)"
+        "folders",
+        nargs="+",
+        type=expanded,
+        metavar="DIR",
+        help="run folder; several make one report, and two are compared with one another",
+    )
+    parser.add_argument(
+        "--out",
+        type=expanded,
+        metavar="DIR2",
+        help="where to (default: DIR/report; of several folders ./report)",
+    )
+    parser.add_argument(
+        "--target",
+        type=float,
+        metavar="T",
+        help="value in (0, 1] that counts as reached (default: the cells' own)",
     )
     parser.add_argument(
         "--baseline", default="fedavg", metavar="M", help="compare with this (default: fedavg)"
@@ -19,11 +35,13 @@ def arrange(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the report and print its files."""
-    from gptfl_reports.report import write_report
+    from gptfl_reports.report import Report
 
-    out = options.out or options.folder / "report"
+    folders = list(dict.fromkeys(options.folders))
+    out = options.out or (folders[0] if len(folders) == 1 else Path()) / "report"
     damaged: list[UsageError] = []
-    for path in write_report(options.folder, out, options.baseline, damaged.append):
+    report = Report.of_folders(folders, options.baseline, options.target, damaged.append)
+    for path in report.write(out):
         print(path)
     for error in damaged:
         warn(error)

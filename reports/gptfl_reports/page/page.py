@@ -101,7 +101,8 @@ def page(
     looked: Sequence[Described],
     name: str,
     back: str | None = None,
-    baseline: str = "fedavg",
+    options: str = "",
+    between: Table | None = None,
 ) -> str:
     """Return the page.
 
@@ -115,7 +116,8 @@ def page(
         name: The run folder's name.
         back: The way from the page to the run folder, such as ``../``; None if the page is not
             within it, and then does not link to records.
-        baseline: The method that all others are compared with.
+        options: What the command that makes the report has besides the folder.
+        between: Two run folders side by side; None if the cells are of one.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -134,8 +136,7 @@ def page(
     styles = [_template_text(name) for name in ("uplot/uPlot.min.css", "page.css")]
     return environment.get_template("page.html.j2").render(
         name=name,
-        rebuild=f"gptfl-bench report {name}"
-        + (f" --baseline {baseline}" if baseline != "fedavg" else ""),
+        rebuild=f"gptfl-bench report {name}{options}",
         policy=_policy(scripts),
         style=_markup("\n".join(styles)),
         scripts=[_markup(script) for script in scripts],
@@ -145,6 +146,7 @@ def page(
             ("Model", "model", sorted({section.model for section in sections})),
         ],
         sections=sections,
+        between=between,
         regimes=regimes_tables(board),
         ranks=ranks_table(board),
         holdings=holdings_table(list(held.values())),
