@@ -140,7 +140,8 @@ def expand(asked: Sequence[str]) -> list[str]:
         for name in many.get(item, [item]):
             for part in name.removesuffix(ABLATED).split("+"):
                 if part not in methods.names():
-                    raise unknown("method", part, [*many, *methods.names()])
+                    shown = part or name
+                    raise unknown("method", shown, [*many, *methods.names()])
             outer, _, inner = name.partition("+")
             if inner and inner == methods.get(outer).wraps:
                 name = outer
