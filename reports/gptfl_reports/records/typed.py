@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import is_dataclass
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,7 +27,7 @@ _UNION = ("int", "float", "str", "bool", "constrained-str", "literal")
 
 
 @cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     """Return what checks a type, which takes longer to make than all checks together."""
     return TypeAdapter(kind)
 
@@ -40,7 +40,7 @@ def build(kind: type[T], values: object, where: str) -> T:
     """
     try:
         # Strict, so that true is no number; from JSON, where lists may fill tuples.
-        return _adapter(kind).validate_json(json.dumps(values), strict=True)
+        value: T = _adapter(kind).validate_json(json.dumps(values), strict=True)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         steps = [str(part) for part in first["loc"]]
@@ -56,3 +56,4 @@ def build(kind: type[T], values: object, where: str) -> T:
         whole = first["type"] == "value_error" or is_dataclass(first["input"])
         shown = "" if whole else f"={first['input']!r}"
         raise UsageError(f"{f'{key}{shown} does not fit: ' if key else ''}{message}.") from error
+    return value
