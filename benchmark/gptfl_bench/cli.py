@@ -68,6 +68,8 @@ class Parser(argparse.ArgumentParser):
             options = [option for option in self._option_string_actions if len(option) > 2]
             raise unknown("option", rest.split()[0].split("=")[0], options)
         sentence = message.removeprefix("argument ").rstrip(".")
+        sentence = sentence.replace("ignored explicit argument", "takes no value such as")
+        sentence = sentence.replace("expected one argument", "takes a value")
         raise UsageError(f"{sentence}; {self.prog} --help shows what is allowed.")
 
 

@@ -155,7 +155,7 @@ def read(path: Path) -> Targets:
         if path.stat().st_size > _LARGEST_FILE:
             raise UsageError(f"{str(path)!r} has more than {_LARGEST_FILE:,} bytes; split it.")
         # Not resolved: a target has no interpolations.
-        values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        values = OmegaConf.to_container(OmegaConf.create(path.read_text("utf-8")), resolve=False)
     except OSError as error:
         raise UsageError(
             f"{str(path)!r} can't be read ({error.strerror}); gptfl-bench check DIR --targets FILE "
@@ -163,15 +163,15 @@ def read(path: Path) -> Targets:
         ) from error
     # Damaged YAML makes the parser raise nearly anything.
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0] if str(error) else "it holds no fields"
         raise UsageError(f"{str(path)!r} is no YAML file of targets ({reason}).") from error
-    targets = build(Targets, values, str(path))
-    if targets.schema != SCHEMA:
+    schema = values.get("schema", SCHEMA) if isinstance(values, dict) else SCHEMA
+    if isinstance(schema, int) and schema != SCHEMA:
         raise UsageError(
-            f"{str(path)!r} has schema {targets.schema}, this version reads {SCHEMA}; make it "
-            "anew with --write."
+            f"{str(path)!r} has schema {schema}, this version reads {SCHEMA}; make it anew with "
+            "--write."
         )
-    return targets
+    return build(Targets, values, str(path))
 
 
 def write(path: Path, targets: Targets) -> None:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gptfl_bench.core.randomness import LARGEST_SEED
 from gptfl_bench.data.public import PublicSettings
 from gptfl_bench.engine.buffers import BufferPolicy
 from gptfl_bench.labels.discovery import LabelSettings
@@ -15,6 +16,7 @@ from gptfl_bench.training.fit import Plan
 from gptfl_bench.training.precision import Precision
 
 Regime = Literal["short", "long"]
+_MOST_ROUNDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class PartitionSettings:
     alpha: float = 0.1
     min_size: int = 1
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a seed that is none."""
+        if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
+            raise ValueError(f"seed={self.seed} must be from 0 to {LARGEST_SEED}, or null")
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,8 @@ class Settings:
         ):
             if getattr(self, name) != "auto" and getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be {least} or more")
+        if self.rounds > _MOST_ROUNDS:
+            raise ValueError(f"rounds={self.rounds} must be at most {_MOST_ROUNDS:,}")
         if isinstance(self.cohort_size, float):
             if not 0 < self.cohort_size <= 1:
                 raise ValueError(

@@ -38,9 +38,12 @@ def run(options: argparse.Namespace) -> int:
     from gptfl_bench.core.cache import Artifacts
     from gptfl_bench.core.errors import Refusal, UsageError
     from gptfl_bench.core.progress import Silent
+    from gptfl_bench.data.access import check_writable
     from gptfl_bench.labels.discovery import discover_labels
     from gptfl_bench.runs import experiment
 
+    if options.decode_rates:
+        check_writable(options.decode_rates, "--decode-rates")
     (spec,) = experiment.plan(
         ["gptfl"],
         options.dataset,

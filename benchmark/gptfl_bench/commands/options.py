@@ -25,6 +25,18 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def some_names(text: str) -> list[str]:
+    """Return names that commas part.
+
+    Raises:
+        ArgumentTypeError: If there is none, as in a variable that is not set: where a missing
+            option stands for everything, an empty one must not.
+    """
+    if found := names(text):
+        return found
+    raise argparse.ArgumentTypeError(f"{text!r} names nothing")
+
+
 def arrange_seeds(parser: argparse.ArgumentParser) -> None:
     """Add the option of seeds."""
     parser.add_argument(
@@ -55,7 +67,14 @@ def _listed(text: str) -> str:
 
 
 def expanded(text: str) -> Path:
-    """Return a path with ``~`` expanded, which shells leave alone in ``--out=~/runs``."""
+    """Return a path with ``~`` expanded, which shells leave alone in ``--out=~/runs``.
+
+    Raises:
+        ArgumentTypeError: If it is empty, as a variable that is not set, for that would be the
+            current folder.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} names no file or folder")
     return Path(os.path.expanduser(text))  # noqa: PTH111 - Path("./~") would be the home
 
 

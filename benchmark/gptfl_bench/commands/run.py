@@ -24,6 +24,7 @@ from gptfl_bench.commands.options import (
     names,
     processes_of,
     seeds_of,
+    some_names,
 )
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.data.access import DataMissing
@@ -58,11 +59,11 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     )
     arrange_launcher(parser)
     add(
-        "--force", nargs="?", const="", metavar="ID,..",
+        "--force", nargs="?", const="", type=_forced, metavar="ID,..",
         help="run cells again that have ended: all of the command's, or those of these ids",
     )  # fmt: skip
     add("--plan", action="store_true", help="say what would run and how long it takes, and stop")
-    add("--cell", default="", metavar="ID,..", help="run only the cells of these ids, as in --plan")
+    add("--cell", type=some_names, metavar="ID,..", help="run only these cells, as in --plan")
     add("--cfg", action="store_true", help="print the resolved settings and run nothing")
     add("--export", default="", metavar="T,..", help="hand each cell to tensorboard or mlflow")
     arrange_access(parser)
@@ -101,7 +102,7 @@ def run(options: argparse.Namespace) -> int:
         preset += f" (auto: {config.fitting_preset(options.dataset, overrides)[1]})"
     try:
         # Cells are told apart by their data, too; a download has its own bar.
-        cells = tasks.only(names(options.cell)) if options.cell else grid.in_turn(tasks.cells)
+        cells = tasks.only(options.cell) if options.cell else grid.in_turn(tasks.cells)
     except DataMissing as missing:
         if not options.plan:
             raise
@@ -189,6 +190,10 @@ def _begun(cells: "Sequence[CellSpec]", out: Path) -> "list[Cell]":
             if (folder / RECORD).exists():
                 found.append(read_cell(folder))
     return found
+
+
+def _forced(text: str) -> str:
+    return ",".join(some_names(text))
 
 
 def _force(options: argparse.Namespace) -> tuple[bool | list[str], list[str]]:

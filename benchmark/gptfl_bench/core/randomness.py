@@ -21,6 +21,8 @@ from gptfl_bench.core.errors import UsageError
 Name = str | int
 Seeds = SupportsIndex | Iterable[SupportsIndex]
 """One or several whole numbers of any library."""
+LARGEST_SEED = 2**63 - 1
+"""What every library and file format can hold."""
 
 
 def as_seed(value: SupportsIndex) -> int:
@@ -29,15 +31,18 @@ def as_seed(value: SupportsIndex) -> int:
     The seed's text is hashed, so ``0.0`` or ``True`` would silently be other seeds than 0 and 1.
 
     Raises:
-        UsageError: If it is none, or negative.
+        UsageError: If it is none, negative, or too large.
     """
     kind = str(getattr(value, "dtype", type(value).__name__)).rpartition(".")[2]
     try:
         number = operator.index(value)
     except (TypeError, ValueError, RuntimeError):
         number = -1
-    if number < 0 or kind == "bool":
-        raise UsageError(f"the seed {value!r} must be a whole number of 0 or more, such as 0.")
+    if not 0 <= number <= LARGEST_SEED or kind == "bool":
+        raise UsageError(
+            f"the seed {value!r} must be a whole number of 0 or more, such as 0"
+            f"{f', and at most {LARGEST_SEED}' if number > LARGEST_SEED else ''}."
+        )
     return number
 
 

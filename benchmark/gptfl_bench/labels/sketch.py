@@ -135,7 +135,8 @@ class Sketch:
             row, cell = queue.pop()
             # It may have been emptied or changed since it was queued.
             name = _single(self.shape, table[row, cell])
-            if name is None:
+            # Honest cells yield a name once; forged ones could be peeled for ever.
+            if name is None or name.decode() in found:
                 continue
             entry = table[row, cell].copy()
             found[name.decode()] = int(entry[-2])
@@ -192,6 +193,11 @@ def _single(shape: Shape, entry: NDArray[np.int64]) -> bytes | None:
         return None
     name = b"".join(value.to_bytes(CHUNK_BYTES, "little") for value in spelled).rstrip(b"\0")
     if not name or check != count * shape.check(name) % FIELD:
+        return None
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        # No client that keeps to the protocol sends such a name.
         return None
     return name
 

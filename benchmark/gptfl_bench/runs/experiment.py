@@ -142,7 +142,8 @@ def expand(asked: Sequence[str]) -> list[str]:
         for name in many.get(item, [item]):
             for part in name.removesuffix(ABLATED).split("+"):
                 if part not in [*methods.names(), *references]:
-                    raise unknown("method", part, [*many, *methods.names(), *references])
+                    known = [*many, *methods.names(), *references]
+                    raise unknown("method", part or name, known)
             outer, _, inner = name.partition("+")
             if inner and inner == methods.get(outer).wraps:
                 name = outer

@@ -62,6 +62,10 @@ def _general(name: str) -> tuple[bool, int, str]:
 
 def no_setting(text: str, methods: Iterable[str]) -> UsageError:
     """Return the error for a word that is no ``key=value``, such as a second method."""
+    key, sign, value = text.partition("=")
+    if sign and (key.strip() != key or not key or value.strip() != value):
+        right = f"{key.strip() or 'key'}={value.strip()}"
+        return UsageError(f"{text!r} is no setting; write it without blanks, as {right}.")
     word = text.strip(", ")
     if word.isdecimal():
         return UsageError(f"{text!r} is no setting; seeds are listed with commas: --seeds 0,1,2.")

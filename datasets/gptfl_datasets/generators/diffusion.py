@@ -102,6 +102,17 @@ class TextToImage:
 
     modalities: ClassVar[frozenset[Modality]] = frozenset({"image"})
 
+    def __post_init__(self) -> None:
+        """Refuse values outside their range.
+
+        Raises:
+            ValueError: Naming the field, its value and what is allowed.
+        """
+        if not 1 <= self.steps <= 1000:
+            raise ValueError(f"steps={self.steps} must be from 1 to 1000")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size} must be 1 or more")
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the settings and, for a folder, over all its files but the model card."""

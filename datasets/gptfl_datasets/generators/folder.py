@@ -152,7 +152,10 @@ def _from_metadata(tree: Tree) -> Mapping[str, str]:
         try:
             row = json.loads(line)
             name, label = row["file_name"], row["label"]
-        except (ValueError, KeyError, TypeError) as error:
+            if not isinstance(name, str) or not isinstance(label, str | int):
+                raise TypeError(name, label)
+        # A deeply nested text makes the parser give up.
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UsageError(
                 f"line {number} of {str(tree.path / _METADATA)!r} has no file_name and label "
                 f"({type(error).__name__}); repair it."

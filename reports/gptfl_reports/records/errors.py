@@ -26,7 +26,8 @@ def unknown(kind: str, value: str, allowed: Iterable[str], where_listed: str = "
         where_listed: How to see them, if there are too many for a sentence.
     """
     names = sorted(allowed)
-    near = get_close_matches(value, names, n=3, cutoff=0.5)
+    spelled = {name.lower(): name for name in names}
+    near = [spelled[name] for name in get_close_matches(value.lower(), spelled, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     rest = where_listed or f"choose from {', '.join(names)}"
     return UsageError(f"unknown {kind} {value!r}: {hint}{rest}.")

@@ -122,7 +122,9 @@ def _json_rows(text: str) -> Iterator[tuple[int, _Row]]:
     # Other ends of lines, such as U+2028, may stand inside a text.
     for number, line in enumerate(text.split("\n"), 1):
         row = json.loads(line) if line.strip() else None
-        if isinstance(row, dict):
+        if row is not None and not isinstance(row, dict):
+            raise ValueError(f"line {number} is no object in braces")
+        if row is not None:
             yield number, row
 
 
