@@ -2,9 +2,9 @@
 
 import shutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -52,6 +52,7 @@ class Context:
         force: Whether cells that have ended are run again: all, none, or those of these ids.
         at_once: Cells that run on this machine at the same time.
         processes: In how many processes somebody asked them to run; 0 for what fits the machine.
+        launching: What the launcher is told, by setting.
     """
 
     out: Path
@@ -60,6 +61,7 @@ class Context:
     force: bool | frozenset[str] = False
     at_once: int = 1
     processes: int = 0
+    launching: Mapping[str, str] = field(default_factory=dict)
 
     def forces(self, run_id: str) -> bool:
         """Return whether a cell is run again even if it has ended or is damaged."""
@@ -138,6 +140,19 @@ def ended(spec: CellSpec, context: Context) -> Cell | None:
     cell = read_cell(folder)
     going_on = cell.ending.status == "running" or cell.ending.interrupted
     return None if going_on else cell
+
+
+@contextmanager
+def held_empty(folder: Path) -> Iterator[None]:
+    """Hold a cell's folder, and empty it for what was made of the cell elsewhere.
+
+    Raises:
+        CellHeld: If another process holds it.
+        StorageError: If it can't be written to.
+    """
+    with _claimed(folder):
+        _clear(folder)
+        yield
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from gptfl_bench.commands.options import (
     arrange_seeds,
     expanded,
     launcher_of,
+    launching_of,
     processes_of,
     seeds_of,
 )
@@ -52,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
         raise unknown("scale", options.scale, ("cpu", "paper"))
     launcher, access, seeds = launcher_of(options), access_of(options), seeds_of(options)
     processes = processes_of(options)
+    launching, overrides = launching_of(options, options.overrides)
     blocks = reproductions.blocks(options.name, options.scale, options.dataset)
     # With settings of several values, an arm has a row for each combination.
     arms = [
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
             block.name,
             options.scale,
             seeds,
-            [*block.settings(arm, options.scale), *options.overrides],
+            [*block.settings(arm, options.scale), *overrides],
             access=access,
         ).points
     ]
@@ -75,7 +77,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     out = options.out or Path("reproduce") / f"{options.name}-{options.scale}"
     command = f"gptfl-bench reproduce {options.name} --scale {options.scale}"
-    context = experiment.context(out, command, cache=options.cache, processes=processes)
+    told = (False, options.cache, (), processes, launching)
+    context = experiment.context(out, command, *told)
     # Several numbers may come from one cell.
     planned = grid.Grid(tuple(point for _, _, point in arms))
     distinct = grid.in_turn(planned.cells)
