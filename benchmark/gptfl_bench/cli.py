@@ -78,15 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _terminable(), streams.any_text():
         try:
             keep_freed_memory()
-            code = _answer(list(sys.argv[1:] if arguments is None else arguments))
+            code = _run(list(sys.argv[1:] if arguments is None else arguments))
             # A full disk and a reader that has left are noticed here, or after the exit code.
             sys.stdout.flush()
             return code
         except UsageError as error:
             print(f"gptfl-bench: {error}", file=sys.stderr)
             return USAGE
-        except KeyboardInterrupt:
-            print("gptfl-bench: interrupted; the same command goes on from here.", file=sys.stderr)
+        except KeyboardInterrupt as why:
+            reason = str(why) or "interrupted"
+            print(f"gptfl-bench: {reason}; the same command goes on from here.", file=sys.stderr)
             return INTERRUPTED
         except BrokenPipeError:
             # The reader of a pipe, such as head, has seen enough.
@@ -97,6 +98,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             print(f"gptfl-bench: {cant_write(error)}", file=sys.stderr)
             return USAGE
+
+
+def _run(words: list[str]) -> int:
+    """Answer in one process; of those that torchrun started, one answers and the others serve."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["WORLD_SIZE"] == "1":
+        return _answer(words)
+    from gptfl_bench.cells.assemble import federation_here
+    from gptfl_bench.workers import ranks
+
+    with ranks.together() as rank:
+        if rank == 0:
+            return _answer(words)
+        ranks.serve(federation_here)
+        return OK
 
 
 def _answer(words: list[str]) -> int:
