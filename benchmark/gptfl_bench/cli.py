@@ -28,6 +28,7 @@ from gptfl_bench.commands import (
     run,
     search,
 )
+from gptfl_bench.commands.federation import federate
 from gptfl_bench.commands.options import INTERRUPTED, OK, USAGE
 from gptfl_bench.core import streams
 from gptfl_bench.core.errors import UsageError, unknown
@@ -181,6 +182,7 @@ COMMANDS = {
     "generate": _command("make a synthetic data set as a folder", generate),
     "labels": _command("discover clients' label names, privately", labels),
     "search": _command("search rates by equal budgets on held-out data", search),
+    "federate": _command("one cell by a server and clients as real processes", federate),
     "doctor": _command("what works here and what to install for the rest", doctor),
 }
 """The commands by name, in the order of the overview."""

@@ -20,7 +20,7 @@ BENCH = (
     "synthesis",
     "quality",
     "cells",
-    "clusters",
+    "clusters silos",
     "runs",
     "explore",
     "api testing commands",

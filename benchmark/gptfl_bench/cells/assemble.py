@@ -38,6 +38,7 @@ def build_server(
     progress: Progress,
     resumed: bool = False,
     at_once: int = 1,
+    apart: Apart | None = None,
 ) -> Server:
     """Return the server of a cell whose clients keep their state under ``folder``.
 
@@ -51,6 +52,7 @@ def build_server(
         resumed: Whether round 0 is over, so that what it brought is neither counted nor logged
             when it is brought again.
         at_once: Cells that run on this machine at the same time, which share its cores.
+        apart: Other processes that hold the clients; None where the cell's settings say it.
     """
     settings = spec.settings
     federation = replace(
@@ -60,7 +62,7 @@ def build_server(
         sealing=SecureExchange(settings.secure, spec.method.weightings(), spec.seed)
         if settings.secure_aggregation
         else None,
-        apart=_workers(spec, world, at_once),
+        apart=apart or _workers(spec, world, at_once),
     )
     source = SyntheticSource(
         settings.synthetic,

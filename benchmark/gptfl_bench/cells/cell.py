@@ -28,6 +28,7 @@ from gptfl_bench.core.errors import (
     WorkerKilled,
 )
 from gptfl_bench.core.progress import Progress, Silent
+from gptfl_bench.engine.federation import Apart
 from gptfl_bench.quality.describe import refuse_unmeasurable
 from gptfl_bench.training.precision import products_in
 from gptfl_reports.records.cells import EVENTS, RECORD, Cell, read_cell, write_record
@@ -53,6 +54,7 @@ class Context:
         at_once: Cells that run on this machine at the same time.
         processes: In how many processes somebody asked them to run; 0 for what fits the machine.
         launching: What the launcher is told, by setting.
+        apart: Other processes that hold cells' clients; None where a cell's settings say it.
     """
 
     out: Path
@@ -62,6 +64,7 @@ class Context:
     at_once: int = 1
     processes: int = 0
     launching: Mapping[str, str] = field(default_factory=dict)
+    apart: Apart | None = None
 
     def forces(self, run_id: str) -> bool:
         """Return whether a cell is run again even if it has ended or is damaged."""
@@ -222,6 +225,7 @@ def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress:
             progress,
             checkpoint is not None,
             context.at_once,
+            context.apart,
         )
         Rounds(spec, world, server, log, folder, progress).run(checkpoint)
         log.append(CellEnded("finished"))

@@ -135,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
         return OK
     print("\n".join(outlook.lines(ahead, preset)), file=sys.stderr, flush=True)
     ended = carry_out(ahead, context, launcher, hand_over)
-    _print_leaderboard(ended)
+    print_leaderboard(ended)
     print(f"\nTables and a page: gptfl-bench report {options.out}")
     rows = [cell.row() for cell in ended]
     missed = [r for r in rows if r["status"] == "diverged" and r["target"] is not None]
@@ -170,7 +170,7 @@ def carry_out(
                     export(cell, context.out)
     except KeyboardInterrupt:
         if begun := _begun(ahead.cells, context.out):
-            _print_leaderboard(begun)
+            print_leaderboard(begun)
         raise
     _name_failed(ahead.cells, ended)
     if ahead.forecast.to_run:
@@ -232,7 +232,8 @@ def _force(options: argparse.Namespace) -> tuple[bool | list[str], list[str]]:
     return names(options.force) or True, options.overrides
 
 
-def _print_leaderboard(cells: Sequence["Cell"]) -> None:
+def print_leaderboard(cells: Sequence["Cell"]) -> None:
+    """Print the leaderboard of some cells."""
     from gptfl_reports.numbers.board import leaderboard
     from gptfl_reports.records.cells import in_order
     from gptfl_reports.tables.leaderboard import to_terminal
