@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gptfl_bench.clusters.settings import parted
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.progress import Silent
@@ -54,9 +55,10 @@ def run(
         model: Name of a network, a network whose weights are the start, or a class or function
             that makes one, of ``input_shape`` and ``num_classes`` if it takes them, with other
             weights for each seed.
-        launcher: Where cells run.
-        processes: Cells at once with ``launcher="joblib"``; None for as many as the cores allow,
-            and on a GPU its free memory.
+        launcher: Where cells run; ``**{"launcher.address": "tcp://..."}`` and the like tell it
+            more.
+        processes: Cells at once with ``launcher="joblib"`` or ``"dask"``; None for as many as the
+            cores allow, and on a GPU its free memory.
         force: Run cells that have ended again: all, or those of these ids.
         cache: Folder of results that cells share.
         data_folder: Folder in which data sets are looked for and into which they are downloaded.
@@ -76,12 +78,13 @@ def run(
     if isinstance(model, str):
         overrides["model"] = model
     access = access_to(data_folder, cache, download)
+    told, settings = parted(launcher, _flatten(overrides))
     tasks = grids.plan(
         asked,
         dataset,
         preset,
         seeds,
-        [*_flatten(overrides), *_sweeps(grid or {})],
+        [*settings, *_sweeps(grid or {})],
         None if isinstance(model, str) else model,
         access,
     )
@@ -89,7 +92,7 @@ def run(
     scratch = None if out is not None else _temporary()
     folder = Path(scratch.name) / "run" if scratch else Path(str(out)).expanduser()
     where = (folder, "gptfl_bench.run", force, access.cache)
-    context = experiment.context(*where, cells, at_once)
+    context = experiment.context(*where, cells, at_once, told)
     with for_caller() if progress else Silent() as shown:
         ended = launchers.execute(grids.in_turn(cells), context, shown, launcher)
         found = {cell.record["run_id"]: cell for cell in ended}

@@ -28,6 +28,7 @@ from gptfl_bench.commands import (
     run,
     search,
 )
+from gptfl_bench.commands.federation import federate
 from gptfl_bench.commands.options import INTERRUPTED, OK, USAGE
 from gptfl_bench.core import streams
 from gptfl_bench.core.errors import UsageError, unknown
@@ -80,15 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _terminable(), streams.any_text():
         try:
             keep_freed_memory()
-            code = _answer(list(sys.argv[1:] if arguments is None else arguments))
+            code = _run(list(sys.argv[1:] if arguments is None else arguments))
             # A full disk and a reader that has left are noticed here, or after the exit code.
             sys.stdout.flush()
             return code
         except UsageError as error:
             print(f"gptfl-bench: {error}", file=sys.stderr)
             return USAGE
-        except KeyboardInterrupt:
-            print("gptfl-bench: interrupted; the same command goes on from here.", file=sys.stderr)
+        except KeyboardInterrupt as why:
+            reason = str(why) or "interrupted"
+            print(f"gptfl-bench: {reason}; the same command goes on from here.", file=sys.stderr)
             return INTERRUPTED
         except BrokenPipeError:
             # The reader of a pipe, such as head, has seen enough.
@@ -99,6 +101,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             print(f"gptfl-bench: {cant_write(error)}", file=sys.stderr)
             return USAGE
+
+
+def _run(words: list[str]) -> int:
+    """Answer in one process; of those that torchrun started, one answers and the others serve."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["WORLD_SIZE"] == "1":
+        return _answer(words)
+    from gptfl_bench.cells.assemble import federation_here
+    from gptfl_bench.workers import ranks
+
+    with ranks.together() as rank:
+        if rank == 0:
+            return _answer(words)
+        ranks.serve(federation_here)
+        return OK
 
 
 def _answer(words: list[str]) -> int:
@@ -168,6 +184,7 @@ COMMANDS = {
     "generate": _command("make a synthetic data set as a folder", generate),
     "labels": _command("discover clients' label names, privately", labels),
     "search": _command("search rates by equal budgets on held-out data", search),
+    "federate": _command("one cell by a server and clients as real processes", federate),
     "doctor": _command("what works here and what to install for the rest", doctor),
 }
 """The commands by name, in the order of the overview."""

@@ -67,6 +67,32 @@ def test_cells_of_a_plan_run_one_by_one_give_the_rows_of_the_whole(
     assert settings == {"cohort_size", "partition.alpha"}
 
 
+def test_a_plan_for_programs(bench: Callable[..., Any], tmp_path: Path) -> None:
+    words = [*WORDS, "--out", tmp_path / "runs"]
+    cells = json.loads(bench(*words, "--plan", "--format", "json").out)
+    shown = bench(*words, "--plan").out
+    assert [(c["method"], c["seed"]) for c in cells] == [
+        (method, seed) for seed in (0, 1) for method in ("fedavg", "fedprox")
+    ]
+    assert all(c["run_id"] in shown and c["seconds"] > 0 for c in cells)
+    assert {c["status"] for c in cells} == {"to run"}
+    assert bench(*words, "--cell", cells[0]["run_id"]).code == 0
+    cells = json.loads(bench(*words, "--plan", "--format", "json").out)
+    assert [c["status"] for c in cells] == ["finished", *3 * ["to run"]]
+
+
+def test_a_form_of_a_plan_that_does_not_fit(bench: Callable[..., Any], tmp_path: Path) -> None:
+    words = [*WORDS, "--out", tmp_path / "runs"]
+    for more, sentence in {
+        ("--format", "json"): "--format json is for --plan",
+        ("--plan", "--format", "xml"): "unknown format 'xml'",
+    }.items():
+        answer = bench(*words, *more)
+        assert (answer.code, answer.out) == (2, "")
+        assert sentence in answer.err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_data_that_are_missing_are_named_before_anything_is_fetched(
     bench: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_the_scripts_can_be_run() -> None:
         "ci/regression",
         "ci/gpu",
         "ci/torture",
+        "ci/scaling",
         ".ci/run",
     ):
         path = ROOT / name

@@ -20,6 +20,7 @@ BENCH = (
     "synthesis",
     "quality",
     "cells",
+    "clusters silos",
     "runs",
     "explore",
     "api testing commands",

@@ -7,6 +7,7 @@ import signal
 import sys
 import types
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,7 @@ def test_a_full_disk_is_exit_code_1_and_others_go_on(
     assert main([*WORDS, "--out", str(tmp_path / "runs")]) == 1
     said = capsys.readouterr()
     assert "fedavg seed 0: failed: " in said.err
+    assert "1 of 2 cells failed (fedavg seed 0); the same command tries them again" in said.err
     assert "No space left" in said.err
     assert "Traceback" not in said.err
     assert "fedprox" in said.out
@@ -208,6 +210,9 @@ class _Job:
         self._killed = "fedprox" in words[0].run_id
         self._cell = None if self._killed else work(*words)
 
+    def done(self) -> bool:
+        return True
+
     def result(self) -> object:
         if self._killed:
             raise RuntimeError("Job (task=0) failed during processing.\nstderr:\nslurmstepd: ...")
@@ -215,11 +220,16 @@ class _Job:
 
 
 class _Executor:
-    def __init__(self, folder: Path) -> None:
+    cluster = "local"
+
+    def __init__(self, folder: Path, cluster: str | None) -> None:
         self.folder = folder
 
     def update_parameters(self, **_: object) -> None:
         """Take anything."""
+
+    def batch(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     submit = _Job
 

@@ -10,7 +10,7 @@ import torch
 
 from gptfl_bench.cells.checkpoint import CLIENTS
 from gptfl_bench.cells.spec import CellSpec
-from gptfl_bench.cells.world import World, build_networks
+from gptfl_bench.cells.world import World, build_networks, build_world
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.progress import Progress
 from gptfl_bench.data.public import unlabelled
@@ -25,6 +25,7 @@ from gptfl_bench.secure.exchange import SecureExchange
 from gptfl_bench.synthesis.source import SyntheticSet, SyntheticSource
 from gptfl_bench.synthesis.synthesis import Synthesis
 from gptfl_bench.training.central import Watch
+from gptfl_bench.workers import ranks
 from gptfl_reports.records.events import Event
 
 
@@ -37,6 +38,7 @@ def build_server(
     progress: Progress,
     resumed: bool = False,
     at_once: int = 1,
+    apart: Apart | None = None,
 ) -> Server:
     """Return the server of a cell whose clients keep their state under ``folder``.
 
@@ -50,25 +52,17 @@ def build_server(
         resumed: Whether round 0 is over, so that what it brought is neither counted nor logged
             when it is brought again.
         at_once: Cells that run on this machine at the same time, which share its cores.
+        apart: Other processes that hold the clients; None where the cell's settings say it.
     """
     settings = spec.settings
-    federation = Federation(
-        [
-            world.train.select(torch.tensor(indices, dtype=torch.int64))
-            for indices in world.partition.clients
-        ],
-        world.task.label_names,
-        Channel.as_asked(),
-        ClientStore(folder / CLIENTS),
-        world.networks,
-        spec.seed,
-        settings.buffers,
+    federation = replace(
+        build_federation(spec, world, folder),
         keep_replies=Need.REPLIES in spec.method.needs,
         on_client=lambda done, due: progress.stage("clients", done, due),
         sealing=SecureExchange(settings.secure, spec.method.weightings(), spec.seed)
         if settings.secure_aggregation
         else None,
-        apart=_workers(spec, world, at_once),
+        apart=apart or _workers(spec, world, at_once),
     )
     source = SyntheticSource(
         settings.synthetic,
@@ -113,9 +107,40 @@ def build_server(
     )
 
 
+def build_federation(spec: CellSpec, world: World, folder: Path) -> Federation:
+    """Return the clients of a cell, who keep their state under ``folder``."""
+    return Federation(
+        [
+            world.train.select(torch.tensor(indices, dtype=torch.int64))
+            for indices in world.partition.clients
+        ],
+        world.task.label_names,
+        Channel.as_asked(),
+        ClientStore(folder / CLIENTS),
+        world.networks,
+        spec.seed,
+        spec.settings.buffers,
+    )
+
+
+def federation_here(spec: object) -> Federation:
+    """Return a cell's clients for a process that only serves some of them, and writes nothing.
+
+    Args:
+        spec: The cell, as it was sent by the process that runs it.
+    """
+    assert isinstance(spec, CellSpec)
+    settings = replace(spec.settings, device=ranks.device_here(spec.settings.device))
+    spec = replace(spec, settings=settings)
+    torch.set_num_threads(settings.threads)
+    return build_federation(spec, build_world(spec), Path())
+
+
 def _workers(spec: CellSpec, world: World, at_once: int) -> Apart | None:
     """Return the processes that clients work in; None where this one is all."""
     settings = spec.settings
+    if ranks.count() > 1:
+        return ranks.Ranks(spec, spec.access.announce)
     asked = settings.workers
     if asked == "auto":
         on_cpu = world.device.type == "cpu"

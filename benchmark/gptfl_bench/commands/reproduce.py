@@ -12,6 +12,7 @@ from gptfl_bench.commands.options import (
     arrange_seeds,
     expanded,
     launcher_of,
+    launching_of,
     processes_of,
     seeds_of,
 )
@@ -133,7 +134,8 @@ def _points(
     """Return the grid of one method with the settings given; a single point without a sweep."""
     from gptfl_bench.runs import grid
 
-    overrides = [*settings, *options.overrides]
+    _, given = launching_of(options, options.overrides)
+    overrides = [*settings, *given]
     access, seeds = access_of(options), seeds_of(options)
     return grid.plan([method], dataset, options.scale, seeds, overrides, access=access).points
 
@@ -148,7 +150,8 @@ def _cells(
     out = options.out or Path("reproduce") / f"{options.name}-{options.scale}"
     command = f"gptfl-bench reproduce {options.name} --scale {options.scale}"
     launcher, processes = launcher_of(options), processes_of(options)
-    context = experiment.context(out, command, cache=options.cache, processes=processes)
+    launching, _ = launching_of(options, options.overrides)
+    context = experiment.context(out, command, False, options.cache, (), processes, launching)
     # Several numbers may come from one cell.
     distinct = grid.in_turn(grid.Grid(tuple(points)).cells)
     launchers.check(distinct, context)

@@ -1,6 +1,7 @@
 """The command ``run``: every missing cell, then the leaderboard."""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,12 +22,13 @@ from gptfl_bench.commands.options import (
     command_line,
     expanded,
     launcher_of,
+    launching_of,
     names,
     processes_of,
     seeds_of,
     some_names,
 )
-from gptfl_bench.core.errors import UsageError
+from gptfl_bench.core.errors import UsageError, unknown
 from gptfl_bench.data.access import DataMissing
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from gptfl_bench.runs.launchers import Launcher
     from gptfl_reports.records.cells import Cell
 
+PLAN_FORMATS = ("table", "json")
 METHODS_HELP = (
     "names with commas: all (default), gptfl+X warm-starts X, X-ablated leaves out what sets X "
     "apart, ablations does so for all, references are training that is not federated"
@@ -63,6 +66,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
         help="run cells again that have ended: all of the command's, or those of these ids",
     )  # fmt: skip
     add("--plan", action="store_true", help="say what would run and how long it takes, and stop")
+    add("--format", default="table", help="of --plan: " + ", ".join(PLAN_FORMATS))
     add("--cell", type=some_names, metavar="ID,..", help="run only these cells, as in --plan")
     add("--cfg", action="store_true", help="print the resolved settings and run nothing")
     add("--export", default="", metavar="T,..", help="hand each cell to tensorboard or mlflow")
@@ -81,6 +85,14 @@ def run(options: argparse.Namespace) -> int:
 
     launcher, access, processes = launcher_of(options), access_of(options), processes_of(options)
     force, overrides = _force(options)
+    launching, overrides = launching_of(options, overrides)
+    if options.format not in PLAN_FORMATS:
+        raise unknown("format", options.format, PLAN_FORMATS)
+    if options.format != "table" and not options.plan:
+        raise UsageError(
+            f"--format {options.format} is for --plan; for what has run there is gptfl-bench "
+            f"results DIR --format {options.format}."
+        )
     hand_over = exports.exporters(names(options.export), access.announce)
     methods, seeds = names(options.methods), seeds_of(options)
     if options.plan:
@@ -104,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
         # Cells are told apart by their data, too; a download has its own bar.
         cells = tasks.only(options.cell) if options.cell else grid.in_turn(tasks.cells)
     except DataMissing as missing:
-        if not options.plan:
+        if not options.plan or options.format != "table":
             raise
         planned_cells = [cell for point in tasks.points for cell in point.plan.cells]
         print(f"cells: {len(planned_cells):,}\ndata: {missing}\npreset: {preset}")
@@ -112,16 +124,19 @@ def run(options: argparse.Namespace) -> int:
         print("time: not known before the data are there")
         return OK
     where = (options.out, command_line(), force, options.cache)
-    context = experiment.context(*where, tasks.cells, processes)
+    context = experiment.context(*where, tasks.cells, processes, launching)
     launchers.check(cells, context)
     others = {name: partial(_in_turn, planned, name) for name in ("cpu", "quick")}
     ahead = outlook.look_ahead(cells, context, launcher, others)
+    if options.format == "json":
+        print(json.dumps(outlook.as_rows(ahead), indent=1))
+        return OK
     if options.plan:
         print("\n".join([*outlook.lines(ahead, preset), "", *outlook.listed(ahead)]))
         return OK
     print("\n".join(outlook.lines(ahead, preset)), file=sys.stderr, flush=True)
     ended = carry_out(ahead, context, launcher, hand_over)
-    _print_leaderboard(ended)
+    print_leaderboard(ended)
     print(f"\nTables and a page: gptfl-bench report {options.out}")
     rows = [cell.row() for cell in ended]
     missed = [r for r in rows if r["status"] == "diverged" and r["target"] is not None]
@@ -156,14 +171,31 @@ def carry_out(
                     export(cell, context.out)
     except KeyboardInterrupt:
         if begun := _begun(ahead.cells, context.out):
-            _print_leaderboard(begun)
+            print_leaderboard(begun)
         raise
+    _name_failed(ahead.cells, ended)
     if ahead.forecast.to_run:
         took = time.monotonic() - started
         ahead.forecast.keep(context.artifacts, ended, took)
         words = f"took {in_words(took)}; the estimate was {in_words(ahead.seconds)}"
         print(words, file=sys.stderr, flush=True)
     return ended
+
+
+def _name_failed(specs: "Sequence[CellSpec]", cells: "Sequence[Cell]") -> None:
+    """Say in a sentence which cells failed, which the leaderboard alone does not tell."""
+    from gptfl_bench.runs import naming
+
+    titles = naming.titles(specs)
+    failed = {c.record["run_id"]: c for c in cells if c.ending.status == "failed"}
+    if failed:
+        names = ", ".join(title for run_id, title in titles.items() if run_id in failed)
+        print(
+            f"gptfl-bench: {len(failed)} of {len(titles)} cells failed ({names}); the same command "
+            "tries them again, and goes on with those that were lost on the way.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _in_turn(planned: "Callable[[str], grid.Grid]", preset: str) -> "Sequence[CellSpec]":
@@ -205,7 +237,8 @@ def _force(options: argparse.Namespace) -> tuple[bool | list[str], list[str]]:
     return names(options.force) or True, options.overrides
 
 
-def _print_leaderboard(cells: Sequence["Cell"]) -> None:
+def print_leaderboard(cells: Sequence["Cell"]) -> None:
+    """Print the leaderboard of some cells."""
     from gptfl_reports.numbers.board import leaderboard
     from gptfl_reports.records.cells import in_order
     from gptfl_reports.tables.leaderboard import to_terminal

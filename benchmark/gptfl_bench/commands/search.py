@@ -11,6 +11,7 @@ from gptfl_bench.commands.options import (
     command_line,
     expanded,
     launcher_of,
+    launching_of,
     processes_of,
 )
 
@@ -35,17 +36,23 @@ def run(options: argparse.Namespace) -> int:
     from gptfl_bench.runs.bars import for_terminal
 
     launcher, processes = launcher_of(options), processes_of(options)
-    regime = config.load(options.dataset, options.preset, options.overrides).settings.regime
+    launching, overrides = launching_of(options, options.overrides)
+    regime = config.load(options.dataset, options.preset, overrides).settings.regime
     grid = search.read_grid(options.dataset, regime)
     if options.methods:
         grid = grid.only(options.methods.split(","))
-    cache = options.cache
-    context = experiment.context(options.out, command_line(), cache=cache, processes=processes)
+    context = experiment.context(
+        options.out,
+        command_line(),
+        cache=options.cache,
+        processes=processes,
+        launching=launching,
+    )
     with for_terminal() as shown:
         trials = search.search(
             grid,
             options.preset,
-            options.overrides,
+            overrides,
             context,
             shown,
             launcher,

@@ -18,6 +18,10 @@ class WorkerKilled(Exception):  # noqa: N818 - the end of a process, not a fault
     """A process that clients work in is gone; the same command goes on with the cell."""
 
 
+class ProcessLost(KeyboardInterrupt):
+    """One of the processes that work together is gone, and with it all others."""
+
+
 class CellHeld(UsageError):  # noqa: N818 - no fault: the other process brings its result
     """Another process runs the cell."""
 

@@ -66,7 +66,13 @@ class Sealing(Protocol):
 
 
 class Apart(Protocol):
-    """Lets clients of a round work in other processes, with the numbers of one after another."""
+    """Lets clients of a round work in other processes, with the numbers of one after another.
+
+    Attributes:
+        first: The first round that it serves: 0 is preparation.
+    """
+
+    first: int
 
     def begin(
         self,
@@ -80,7 +86,8 @@ class Apart(Protocol):
         """Return what visits each of the clients, for the rest as :meth:`Federation.serve`.
 
         Raises:
-            WorkerKilled: If a process is gone.
+            WorkerKilled: If a process is gone, and with it this cell alone.
+            ProcessLost: If a process is gone, and with it all others.
         """
         ...
 
@@ -108,7 +115,7 @@ class Federation:
         keep_replies: Whether cohorts hold single replies, which costs memory by cohort size.
         on_client: Called after each visit with the number of visits done and due.
         sealing: Secure aggregation; None where it is off.
-        apart: Other processes that clients work in from round 1 on; None for this one alone.
+        apart: Other processes that clients work in; None for this one alone.
     """
 
     clients: Sequence[Samples]
@@ -154,7 +161,9 @@ class Federation:
         """
         done = 0
         round = (number, sorted(clients), downlink, work, once)
-        apart = self.apart.begin(self, *round) if self.apart and number else None
+        apart = None
+        if self.apart and number >= self.apart.first:
+            apart = self.apart.begin(self, *round)
 
         def visit(client_id: int) -> Visited:
             nonlocal done

@@ -115,8 +115,9 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
     if not (_PRESETS / folder / f"{preset}.yaml").is_file():
         raise unknown("preset", preset, [AUTO, *PRESETS])
     for override in parsed:
-        if override.key_or_group == "data" and isinstance(override.value(), dict):
-            for name in override.value().keys() - loaders.options(dataset).keys():
+        wanted = override.value()
+        if override.key_or_group == "data" and isinstance(wanted, dict):
+            for name in wanted.keys() - loaders.options(dataset).keys():
                 raise spellings.unknown_setting(f"data.{name}", _keys(base))
     try:
         tree = base
@@ -195,8 +196,9 @@ def _layers(name: str) -> tuple[Tree, ...]:
     """Return what a preset's list ``defaults`` names, layer by layer, and then its own values."""
     folder = name.partition("/")[0]
     text = (_PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
-    own = OmegaConf.to_container(OmegaConf.create(text))
-    assert isinstance(own, dict)
+    plain = OmegaConf.to_container(OmegaConf.create(text))
+    assert isinstance(plain, dict)
+    own = {str(key): value for key, value in plain.items()}
     above = [other if "/" in other else f"{folder}/{other}" for other in own.pop("defaults", [])]
     return (*(layer for other in above for layer in _layers(other)), own)
 

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -185,6 +185,7 @@ def context(
     cache: Path | None = None,
     cells: Sequence[CellSpec] = (),
     processes: int = 0,
+    launching: Mapping[str, str] | None = None,
 ) -> Context:
     """Return what cells are given.
 
@@ -195,6 +196,7 @@ def context(
         cache: Folder of results that cells share.
         cells: The cells of the run, whose ids may be given.
         processes: In how many processes they are to run; 0 for what fits the machine.
+        launching: What the launcher is told.
 
     Raises:
         UsageError: If ``out`` is a file, or an id is none of the run's.
@@ -202,13 +204,25 @@ def context(
     check_folder(out)
     check_folder(cache := cache or default_cache())
     if isinstance(force, bool):
-        return Context(out, Artifacts(cache), command, force, processes=processes)
+        again: bool | frozenset[str] = force
+    else:
+        again = frozenset(_known(force, cells))
+    artifacts, told = Artifacts(cache), launching or {}
+    return Context(out, artifacts, command, again, processes=processes, launching=told)
+
+
+def _known(force: str | Sequence[str], cells: Sequence[CellSpec]) -> list[str]:
+    """Return the ids of cells to run again.
+
+    Raises:
+        UsageError: If one is none of the run's.
+    """
     known = [cell.run_id for cell in cells]
     wanted = [force] if isinstance(force, str) else list(force)
     for run_id in wanted:
         if run_id not in known:
             raise unknown("cell of this run", run_id, known)
-    return Context(out, Artifacts(cache), command, frozenset(wanted), processes=processes)
+    return wanted
 
 
 def _check_objects(asked: Sequence[object]) -> None:

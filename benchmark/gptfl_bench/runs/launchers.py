@@ -1,11 +1,11 @@
-"""Running planned cells: one after another, in several processes, or as jobs of a cluster.
+"""Running planned cells: one after another, in several processes, or on other machines.
 
 Cells share nothing but files, and all randomness is addressed, so the numbers are the same
 whichever way they run.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
@@ -13,20 +13,23 @@ from pickle import PicklingError
 from typing import Literal
 
 from gptfl_bench.cells import provenance
-from gptfl_bench.cells.cell import Context, interrupted, run_cell
+from gptfl_bench.cells.cell import KEPT, Context, ended, interrupted, run_cell
 from gptfl_bench.cells.spec import CellSpec
 from gptfl_bench.cells.world import check_worlds
+from gptfl_bench.clusters.settings import Dask, Submitit, read
+from gptfl_bench.clusters.work import Tried
+from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import CellHeld, StorageError, UsageError, WorkerKilled
 from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.core.progress import Progress, Silent
 from gptfl_bench.data.access import check_writable
 from gptfl_bench.runs import naming
-from gptfl_bench.runs.processes import processes_for, spread
-from gptfl_bench.runs.sharing import Tried, share
+from gptfl_bench.runs.processes import cores, processes_for, spread
+from gptfl_bench.runs.sharing import share
 from gptfl_reports.records.cells import Cell, read_cell
 
-Launcher = Literal["basic", "joblib", "submitit"]
-LAUNCHERS: tuple[Launcher, ...] = ("basic", "joblib", "submitit")
+Launcher = Literal["basic", "joblib", "dask", "submitit"]
+LAUNCHERS: tuple[Launcher, ...] = ("basic", "joblib", "dask", "submitit")
 _KILLED = (
     "its process was killed, for want of memory as a rule; give the same command again, which goes "
     "on with it, on a larger machine or with --launcher basic."
@@ -77,7 +80,7 @@ def launch(
         UsageError: If the launcher's package is missing.
     """
     shown = progress or Silent()
-    way = {"basic": _serial, "joblib": _joblib, "submitit": _submitit}[launcher]
+    way = {"basic": _serial, "joblib": _joblib, "dask": _dask, "submitit": _submitit}[launcher]
     titles = naming.titles(cells)
     run = partial(way, context=context, progress=shown, titles=titles)
     for spec, cell in share(cells, context, shown, run):
@@ -141,28 +144,48 @@ def _pool(cells: Sequence[CellSpec], context: Context, processes: int) -> Iterat
     yield from parallel(delayed(_work)(spec, context) for spec in cells)
 
 
+def _dask(cells: Sequence[CellSpec], context: Context, progress: Progress, titles: Titles) -> Tried:
+    from gptfl_bench.clusters import dask
+
+    told = read(Dask, context.launching)
+    most = min(processes_for(cells, context.processes), max(len(cells), 1))
+    context = _anywhere(context, 1 if told.address else most)
+
+    def say(line: str) -> None:
+        progress.cell(1 + len(titles) - len(cells), len(titles), line)
+
+    yield from _away(cells, context, partial(dask.run, settings=told, at_once=most, say=say))
+
+
 def _submitit(
     cells: Sequence[CellSpec], context: Context, progress: Progress, titles: Titles
 ) -> Tried:
-    try:
-        import submitit
-    except ImportError as error:
-        raise UsageError(
-            "the launcher 'submitit' is not installed; install gptfl-bench[cluster] or use "
-            "--launcher joblib."
-        ) from error
-    executor = submitit.AutoExecutor(folder=context.out / "jobs")
-    executor.update_parameters(timeout_min=24 * 60)
-    progress.cell(1, len(cells), f"{len(cells)} jobs")
-    jobs = [executor.submit(_work, spec, context) for spec in cells]
-    for spec, job in zip(cells, jobs, strict=True):
-        try:
-            cell = job.result()
-        except Exception as error:
-            # Killed, out of time, or its node is gone; submitit's words run over many lines.
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            cell = _stopped(spec, context, f"its job {job.job_id} gave no result ({reason}).")
-        yield spec, cell
+    from gptfl_bench.clusters import slurm
+
+    told = read(Submitit, context.launching)
+    most = processes_for(cells, context.processes)
+    progress.cell(1 + len(titles) - len(cells), len(titles), f"{len(cells)} jobs")
+    run = partial(slurm.run, settings=told, cpus=max(map(cores, cells), default=1), at_once=most)
+    yield from _away(cells, _anywhere(context, 1), run)
+
+
+def _anywhere(context: Context, at_once: int) -> Context:
+    """Return what cells are given whose process may begin in any folder."""
+    cache = Artifacts(context.artifacts.folder.absolute())
+    return replace(context, out=context.out.absolute(), artifacts=cache, at_once=at_once)
+
+
+def _away(cells: Sequence[CellSpec], context: Context, run: Callable[..., Tried]) -> Tried:
+    """Yield cells that stand as they are, and those that are run elsewhere as they end."""
+    due = []
+    for spec in cells:
+        cell = ended(spec, context)
+        if cell is not None and cell.ending.status in KEPT:
+            yield spec, cell
+        else:
+            due.append(spec)
+    if due:
+        yield from run(due, context, work=_work, stopped=_stopped)
 
 
 def _work(spec: CellSpec, context: Context, progress: Progress | None = None) -> Cell | None:

@@ -32,10 +32,10 @@ def asked_for(processes: object, launcher: str) -> int:
     text = str(processes)
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise UsageError(f"--processes {text!r} must be a whole number of 1 or more.")
-    if launcher != "joblib":
+    if launcher == "basic":
         raise UsageError(
-            f"--processes {text} needs --launcher joblib, for {launcher!r} does not run several "
-            "cells at once on this machine."
+            f"--processes {text} needs --launcher joblib or dask, for {launcher!r} runs one cell "
+            "after another."
         )
     return int(text)
 

@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gptfl_bench.cells.cell import Context, ended, is_held
 from gptfl_bench.cells.spec import CellSpec
+from gptfl_bench.clusters.work import Tried
 from gptfl_bench.core.progress import Progress
 from gptfl_reports.records.cells import Cell
 
 POLL = 0.5
 """Seconds between two looks at cells that another run holds."""
-
-Tried = Iterator[tuple[CellSpec, Cell | None]]
-"""Cells as they ended; None for one that another run holds."""
 
 
 def share(

@@ -8,31 +8,27 @@ process, and replies are added in the clients' order, so the numbers are the sam
 
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
-import cloudpickle
 import torch
 from loky import get_reusable_executor
 
-from gptfl_bench.core import groups as g
 from gptfl_bench.core.errors import WorkerKilled
 from gptfl_bench.core.groups import Groups
 from gptfl_bench.core.memory import keep_freed_memory
 from gptfl_bench.engine.channel import Channel
 from gptfl_bench.engine.client_store import ClientStore
 from gptfl_bench.engine.federation import Apart, Downlink, Federation, Visit, Visited, Work
-from gptfl_bench.training.fit import FitResult
 from gptfl_bench.workers.parcel import Address, Parcel, opened
-from gptfl_reports.records.events import TrafficCounted
+from gptfl_bench.workers.visiting import Answer, answered, kept_by, taken_in
 
 IDLE_SECONDS = 600
 """After which a worker ends."""
@@ -40,17 +36,6 @@ _KILLED = (
     "a worker process was killed, for want of memory as a rule; give the same command again, which "
     "goes on with it, with fewer workers."
 )
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What a visit in another process came to."""
-
-    reply: bytes
-    examples: int
-    fits: Sequence[FitResult]
-    counted: list[TrafficCounted]
-    kept: bytes | None
 
 
 class Workers(Apart):
@@ -61,6 +46,8 @@ class Workers(Apart):
         threads: Intra-op threads of each.
         say: Tells a person that clients work one after another after all, and why.
     """
+
+    first = 1
 
     def __init__(self, count: int, threads: int, say: Callable[[str], None]) -> None:
         self._count, self._threads, self._say = count, threads, say
@@ -88,13 +75,11 @@ class Workers(Apart):
         pool = get_reusable_executor(
             self._count, timeout=IDLE_SECONDS, initializer=_begin, initargs=(os.getpid(),)
         )
-        under_way: dict[int, Future[_Answer | None]] = {}
+        under_way: dict[int, Future[Answer | None]] = {}
 
         def start(client: int) -> None:
             waiting.remove(client)
-            known = client in federation.store.versions
-            kept = g.encode(federation.store.read(client)) if known else None
-            given = (self._threads, station, round.address, client, kept)
+            given = (self._threads, station, round.address, client, kept_by(federation, client))
             under_way[client] = pool.submit(_visit, *given)
 
         def visit(client: int) -> Visited:
@@ -114,10 +99,7 @@ class Workers(Apart):
             if answer is None:
                 self._go_serial("the method's object changes when a client works")
                 return alone(client)
-            federation.channel.take(answer.counted)
-            if answer.kept is not None:
-                federation.store.write(client, g.decode(answer.kept), number)
-            return g.decode(answer.reply), answer.examples, answer.fits
+            return taken_in(federation, client, number, answer)
 
         return visit
 
@@ -168,23 +150,8 @@ def _round(address: Address) -> tuple[int, Downlink, Work, Groups]:
 
 def _visit(
     threads: int, station: Address, round: Address, client: int, kept: bytes | None
-) -> _Answer | None:
+) -> Answer | None:
     """Serve a client in this process; None if the method's object is not as it was afterwards."""
     torch.set_num_threads(threads)
-    federation = _station(station)
     number, downlink, work, handed = _round(round)
-    store = federation.store = ClientStore(Path(), memory=sys.maxsize)
-    if kept is not None:
-        store.write(client, g.decode(kept), number - 1)
-    before = cloudpickle.dumps(work)
-    reply, examples, fits = federation.serve(client, number, downlink, work, lambda: handed)
-    if cloudpickle.dumps(work) != before:
-        return None
-    written = store.versions.get(client) == number
-    return _Answer(
-        g.encode(reply),
-        examples,
-        fits,
-        federation.channel.settle(),
-        g.encode(store.read(client)) if written else None,
-    )
+    return answered(_station(station), client, number, downlink, work, handed, kept)

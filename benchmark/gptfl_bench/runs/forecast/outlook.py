@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import TypedDict
 
 import torch
 
@@ -84,7 +85,7 @@ def look_ahead(
     most = processes_for(cells, context.processes)
     found = forecast(cells, context)
     share = free_share() if found.to_run and not torch.cuda.is_available() else 1.0
-    ahead = Outlook(found, most if launcher == "joblib" else 1, share)
+    ahead = Outlook(found, 1 if launcher == "basic" else most, share)
     if ahead.seconds <= LONG:
         return ahead
     ways = []
@@ -140,6 +141,48 @@ def listed(ahead: Outlook) -> list[str]:
     width = max((len(run_id) for run_id in names), default=0)
     return [
         f"{cell.spec.run_id:<{width}}  {names[cell.spec.run_id]}: {_fate(cell, ahead.share)}"
+        for cell in ahead.forecast.cells
+    ]
+
+
+class Planned(TypedDict):
+    """A cell of ``run --plan --format json``.
+
+    Attributes:
+        run_id: What ``--cell`` takes, and the name of its folder.
+        method: The method's name.
+        dataset: The data set's name.
+        seed: Root of its randomness.
+        title: How it is called in tables, with the settings that set it apart.
+        seconds: About how long it takes on this machine; 0 if nothing is left to do.
+        status: ``to run``, or what became of it already.
+        refused: Why it will be refused; empty if it won't, as far as can be told.
+    """
+
+    run_id: str
+    method: str
+    dataset: str
+    seed: int
+    title: str
+    seconds: float
+    status: str
+    refused: str
+
+
+def as_rows(ahead: Outlook) -> list[Planned]:
+    """Return what :func:`listed` tells, for programs."""
+    names = naming.titles(ahead.cells)
+    return [
+        {
+            "run_id": cell.spec.run_id,
+            "method": cell.spec.name,
+            "dataset": cell.spec.dataset_name,
+            "seed": cell.spec.seed,
+            "title": names[cell.spec.run_id],
+            "seconds": round(cell.seconds / ahead.share, 1),
+            "status": cell.ended or "to run",
+            "refused": cell.refused,
+        }
         for cell in ahead.forecast.cells
     ]
 

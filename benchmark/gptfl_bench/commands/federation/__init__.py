@@ -1,0 +1,1 @@
+"""The command that needs other processes than this one."""

@@ -1,0 +1,1 @@
+"""A federation of real processes: a server, and silos that hold their clients' data and states."""
