@@ -53,5 +53,8 @@ def told(cells: list[Cell]) -> list[object]:
 
 def _happened(cell: Cell) -> list[object]:
     row = {key: value for key, value in cell.row().items() if key != "seconds"}
-    events = [replace(e, seconds=0) if hasattr(e, "seconds") else e for e in cell.events]
+    events: list[object] = [
+        replace(e, seconds=0) if hasattr(e, "seconds") else e  # type: ignore[arg-type]
+        for e in cell.events
+    ]
     return [row, *events]

@@ -57,6 +57,7 @@ def test_two_ranks_have_the_numbers_of_one_process(start: Start, tmp_path: Path)
     assert "ranks=2" in read_cells(tmp_path / "ranks")[0].record["machine"]
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_sentence_on_two_ranks(start: Start) -> None:
     ranks = start("run", "--methods", "fedavgg")
     _, said = ranks.communicate(timeout=300)

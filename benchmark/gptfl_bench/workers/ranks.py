@@ -84,6 +84,11 @@ def together() -> Iterator[int]:
         dist.init_process_group("gloo", timeout=_EVER)
     try:
         yield dist.get_rank()
+    except ProcessLost:
+        raise
+    except KeyboardInterrupt as why:
+        # torchrun's signal may be here before the loss is noticed.
+        raise ProcessLost("interrupted, or one of torchrun's processes is gone") from why
     except Exception:
         _part_ways()
         raise
