@@ -91,7 +91,7 @@ def told(cell: Cell) -> list[Any]:
     return [row, *events]
 
 
-@pytest.mark.parametrize("method", ["fedavg", "fedprox", "fedopt", "scaffold", "gptfl"])
+@pytest.mark.parametrize("method", ["fedavg", "fedprox", "fedopt", "scaffold", "moon", "gptfl"])
 def test_a_federation_has_rows_and_bytes_of_the_simulation(
     federate: Federate, tmp_path: Path, method: str
 ) -> None:
@@ -119,7 +119,7 @@ def test_what_clients_keep_stays_in_their_silos(federate: Federate, tmp_path: Pa
     )
 
 
-@pytest.mark.parametrize("method", ["scaffold", "gptfl"])
+@pytest.mark.parametrize("method", ["scaffold", "moon", "gptfl"])
 def test_a_client_that_is_gone_ends_all_and_the_same_goes_on(
     federate: Federate, tmp_path: Path, method: str
 ) -> None:
