@@ -115,8 +115,9 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
     if not (_PRESETS / folder / f"{preset}.yaml").is_file():
         raise unknown("preset", preset, [AUTO, *PRESETS])
     for override in parsed:
-        if override.key_or_group == "data" and isinstance(override.value(), dict):
-            for name in override.value().keys() - loaders.options(dataset).keys():
+        value = override.value()
+        if override.key_or_group == "data" and isinstance(value, dict):
+            for name in sorted(map(str, value.keys() - loaders.options(dataset).keys())):
                 raise spellings.unknown_setting(f"data.{name}", _keys(base))
     try:
         tree = base
@@ -198,7 +199,8 @@ def _layers(name: str) -> tuple[Tree, ...]:
     own = OmegaConf.to_container(OmegaConf.create(text))
     assert isinstance(own, dict)
     above = [other if "/" in other else f"{folder}/{other}" for other in own.pop("defaults", [])]
-    return (*(layer for other in above for layer in _layers(other)), own)
+    layers: list[Tree] = [layer for other in above for layer in _layers(other)]
+    return (*layers, {str(key): value for key, value in own.items()})
 
 
 def _resolved(tree: Tree) -> Tree:
