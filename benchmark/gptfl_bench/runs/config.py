@@ -115,9 +115,9 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
     if not (_PRESETS / folder / f"{preset}.yaml").is_file():
         raise unknown("preset", preset, [AUTO, *PRESETS])
     for override in parsed:
-        value = override.value()
-        if override.key_or_group == "data" and isinstance(value, dict):
-            for name in sorted(map(str, value.keys() - loaders.options(dataset).keys())):
+        options = override.value()
+        if override.key_or_group == "data" and isinstance(options, dict):
+            for name in sorted(map(str, options.keys() - loaders.options(dataset).keys())):
                 raise spellings.unknown_setting(f"data.{name}", _keys(base))
     try:
         tree = base
