@@ -16,6 +16,13 @@ from gptfl_bench.core import groups as g
 from gptfl_reports.records.cells import read_cells
 
 Start = Callable[[Sequence[object]], BaseProcess]
+WAYS: dict[str, list[object]] = {
+    "basic": [],
+    "joblib": ["--launcher", "joblib", "--processes", "2"],
+    "workers": ["workers=2"],
+}
+KILLS = int(os.environ.get("GPTFL_BENCH_KILLS", "200"))
+"""Kills of the long form in all, shared by the ways of running and the other commands."""
 
 ROUNDS = 6
 PATIENCE = 300.0
@@ -149,3 +156,98 @@ def test_results_can_be_read_while_a_run_goes(
         seen |= {row["status"] for row in _rows(out)}
     assert _end(process) == 0
     assert {"running", "finished"} <= seen
+
+
+def _grid(out: Path, way: str) -> list[object]:
+    methods = "fedavg,scaffold,fedgen,dynafed,gptfl"
+    return [
+        *("run", "--methods", methods, "--seeds", "0", "--preset", "quick", *WAYS[way]),
+        *("--out", out, "--cache", out.with_suffix(".cache"), "rounds=4", "num_clients=6"),
+        *("cohort_size=3", "quality.samples=100", "methods.dynafed.length=2"),
+        *("methods.dynafed.matching.outer_steps=5", "methods.gptfl.pretrain.epochs=2"),
+        *("synthetic.generator=renderer", "synthetic.multiplier=0.2"),
+    ]
+
+
+def _killed(start: Start, words: Sequence[object], rng: random.Random, longest: float) -> bool:
+    """Start a command and kill it at a random moment; return whether it was still at work."""
+    process = start(words)
+    process.join(rng.uniform(0, longest))
+    alive = process.is_alive()
+    process.kill()
+    _end(process)
+    return alive
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_at_any_moment_a_grid_ends_as_if_undisturbed(
+    start: Start, tmp_path: Path, way: str
+) -> None:
+    """In start-up, between cells, inside rounds, checkpoints and generation, wherever it falls."""
+    whole, rng, kills, folders = tmp_path / "whole" / "runs", random.Random(way), 0, 0
+    began = time.monotonic()
+    assert _end(start(_grid(whole, way))) == 0
+    longest = time.monotonic() - began
+    while kills < KILLS // 4:
+        out = tmp_path / f"killed-{folders}" / "runs"
+        folders += 1
+        for _ in range(min(8, KILLS // 4 - kills)):
+            kills += _killed(start, _grid(out, way), rng, longest)
+        assert _end(start(_grid(out, way))) == 0
+        assert _rows(out) == _rows(whole)
+        assert list(_events(out)) == list(_events(whole))
+        ours, theirs = _tensors(out), _tensors(whole)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    print(f"{way}: {kills} kills in {folders} run folders")
+
+
+OTHERS: dict[str, list[object]] = {
+    "generate": ["generate", "--generator", "renderer", "--multiplier", "0.3", "--out", "OUT"],
+    "report": ["report", "RUNS", "--out", "OUT"],
+    "data": ["data", "digits", "--prepare", "--partition", "--out", "OUT"],
+    "labels": ["labels", "num_clients=6", "cohort_size=3", "--decode-rates", "OUT"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", OTHERS)
+def test_other_commands_killed_leave_what_an_undisturbed_one_does(
+    undisturbed: Path, start: Start, tmp_path: Path, command: str
+) -> None:
+    def words(out: Path) -> list[object]:
+        places: dict[object, object] = {"OUT": out, "RUNS": undisturbed}
+        return [places.get(word, word) for word in OTHERS[command]]
+
+    def left(out: Path) -> dict[str, bytes]:
+        return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+    began, kills, rng = time.monotonic(), 0, random.Random(command)
+    assert _end(start(words(tmp_path / "whole"))) == 0
+    longest, out = time.monotonic() - began, tmp_path / "killed"
+    for _ in range(KILLS // 16):
+        kills += _killed(start, words(out), rng, longest)
+    assert _end(start(words(out))) == 0
+    if command == "generate":
+        assert left(out) == left(tmp_path / "whole")
+    assert {path for path in left(out) if ".part" not in path} == set(left(tmp_path / "whole"))
+    print(f"{command}: {kills} kills")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_twenty_times_a_run_says_130_each_time(
+    undisturbed: Path, start: Start, tmp_path: Path, number: signal.Signals
+) -> None:
+    rng = random.Random(int(number))
+    for turn in range(max(KILLS // 10, 1)):
+        out = tmp_path / str(turn) / "runs"
+        mark = rng.uniform(0.02, 0.8) * _logged(undisturbed)
+        process = start(_words(out))
+        assert _wait(process, lambda out=out, mark=mark: _logged(out) >= mark)  # type: ignore[misc]
+        assert process.pid is not None
+        os.kill(process.pid, number)
+        assert _end(process) == 130
+        assert _end(start(_words(out))) == 0
+        assert _rows(out) == _rows(undisturbed)

@@ -31,12 +31,17 @@ def check_folder(folder: Path) -> None:
     """Refuse a folder that can't be one.
 
     Raises:
-        UsageError: If it or a folder above it is a file.
+        UsageError: If it or a folder above it is a file, or a link that leads nowhere.
     """
     for place in (folder, *folder.parents):
         # Not the methods of a path, which fail where one may not look.
         if os.path.exists(place) and not os.path.isdir(place):  # noqa: PTH110, PTH112
             raise UsageError(f"{str(folder)!r} can't be a folder: {str(place)!r} is a file.")
+        if os.path.islink(place) and not os.path.exists(place):  # noqa: PTH110, PTH114
+            raise UsageError(
+                f"{str(folder)!r} can't be a folder: {str(place)!r} is a link that leads nowhere; "
+                "remove it, or name another folder."
+            )
 
 
 def check_writable(folder: Path, option: str) -> None:

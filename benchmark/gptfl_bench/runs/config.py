@@ -115,9 +115,9 @@ def load(dataset: str, preset: str, overrides: Sequence[str]) -> Config:
     if not (_PRESETS / folder / f"{preset}.yaml").is_file():
         raise unknown("preset", preset, [AUTO, *PRESETS])
     for override in parsed:
-        wanted = override.value()
-        if override.key_or_group == "data" and isinstance(wanted, dict):
-            for name in wanted.keys() - loaders.options(dataset).keys():
+        options = override.value()
+        if override.key_or_group == "data" and isinstance(options, dict):
+            for name in sorted(map(str, options.keys() - loaders.options(dataset).keys())):
                 raise spellings.unknown_setting(f"data.{name}", _keys(base))
     try:
         tree = base
@@ -200,7 +200,8 @@ def _layers(name: str) -> tuple[Tree, ...]:
     assert isinstance(plain, dict)
     own = {str(key): value for key, value in plain.items()}
     above = [other if "/" in other else f"{folder}/{other}" for other in own.pop("defaults", [])]
-    return (*(layer for other in above for layer in _layers(other)), own)
+    layers: list[Tree] = [layer for other in above for layer in _layers(other)]
+    return (*layers, own)
 
 
 def _resolved(tree: Tree) -> Tree:

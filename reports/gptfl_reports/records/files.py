@@ -13,6 +13,7 @@ CANT_WRITE = frozenset(
     {
         *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
         *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENAMETOOLONG),
+        *(errno.ELOOP, errno.ESTALE),
     }
 )
 """What the system says where a place can't be written to; anything else is a fault of ours."""
@@ -35,7 +36,8 @@ def storing(place: Path, remedy: str = ROOM) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in CANT_WRITE:
+        # A folder that somebody removed meanwhile.
+        if error.errno not in CANT_WRITE | {errno.ENOENT}:
             raise
         raise StorageError(cant_write(error, place, remedy)) from error
 
