@@ -100,7 +100,7 @@ def test_parts_of_several_origins_count_together(rendered: Path, tmp_path: Path)
     for part, maker in (("train", "diffusion"), ("test", "hibari")):
         shutil.copytree(rendered, split / part)
         (split / part / "plan.json").write_text(json.dumps({"generator": maker}))
-    lines = ['{"file_name": "a.png"}', "", '{"generator": 5}', "[]"]
+    lines = ['{"file_name": "a.png"}', "", '{"generator": 5}']
     (split / "test" / "metadata.jsonl").write_text("\n".join(lines))
     task = read(split, tmp_path / "cache")
     assert task.made_by == ("diffusion", "hibari", "renderer")

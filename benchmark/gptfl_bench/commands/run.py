@@ -62,7 +62,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     )
     arrange_launcher(parser)
     add(
-        "--force", nargs="?", const="", type=_forced, metavar="ID,..",
+        "--force", nargs="?", const=True, type=_forced, metavar="ID,..",
         help="run cells again that have ended: all of the command's, or those of these ids",
     )  # fmt: skip
     add("--plan", action="store_true", help="say what would run and how long it takes, and stop")
@@ -232,9 +232,11 @@ def _force(options: argparse.Namespace) -> tuple[bool | list[str], list[str]]:
     """Return which cells are run again, and the settings; one may stand right after ``--force``."""
     if options.force is None:
         return False, options.overrides
+    if options.force is True:
+        return True, options.overrides
     if "=" in options.force:
         return True, [options.force, *options.overrides]
-    return names(options.force) or True, options.overrides
+    return names(options.force), options.overrides
 
 
 def print_leaderboard(cells: Sequence["Cell"]) -> None:

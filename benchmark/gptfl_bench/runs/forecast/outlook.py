@@ -179,7 +179,7 @@ def as_rows(ahead: Outlook) -> list[Planned]:
             "dataset": cell.spec.dataset_name,
             "seed": cell.spec.seed,
             "title": names[cell.spec.run_id],
-            "seconds": round(cell.seconds / ahead.share, 1),
+            "seconds": round(cell.seconds / ahead.share, 3),
             "status": cell.ended or "to run",
             "refused": cell.refused,
         }
