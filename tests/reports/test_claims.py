@@ -198,8 +198,5 @@ def test_the_table_says_what_was_compared_and_csv_has_the_numbers(
     assert pair.text == "gptfl against fedavg, cifar10"
     assert (here.text.split()[0], here.detail) == ("+11.00", "n=3")
     (line,) = csv.DictReader(io.StringIO(verdict_csv(found)))
-    assert (line["n"], line["decision"], float(line["here"])) == (
-        "3",
-        "agrees",
-        pytest.approx(0.11),
-    )
+    assert (line["n"], line["decision"]) == ("3", "agrees")
+    assert float(line["here"]) == pytest.approx(0.11)
