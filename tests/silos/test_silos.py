@@ -14,6 +14,7 @@ from gptfl_bench.cli import main
 from gptfl_bench.core.cache import Artifacts
 from gptfl_bench.core.errors import ProcessLost
 from gptfl_bench.data.access import Access
+from gptfl_bench.engine.server import Server
 from gptfl_bench.runs import experiment
 from gptfl_bench.silos.client import LEDGER, Silo
 from gptfl_bench.silos.messages import Ask, Here, opened, packed
@@ -127,6 +128,29 @@ def test_a_client_that_is_gone_ends_all_and_the_same_goes_on(
     with pytest.raises(ProcessLost, match=r"client 2 of the federation is gone \(round 2\)"):
         federate(spec, lambda to, number: (to, number) == (2, 2))
     assert told(federate(spec)) == told(simulated(spec, tmp_path))
+
+
+class Restarted:
+    """A wire to a silo that was started again and so says that it is there, and nothing else."""
+
+    def send(self, to: int, data: bytes) -> None:
+        pass
+
+    def receive(self, seconds: float) -> tuple[int, bytes]:
+        return 2, packed(Here())
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_client_that_was_started_again_is_not_waited_for(
+    parabola: Callable[..., Server],
+) -> None:
+    federation = parabola([[0.0], [1.0]]).federation
+    given = (2, [1], lambda client: {}, lambda received, client: {}, dict)
+    visit = Silos(Restarted(), COUNT).begin(federation, *given)
+    with pytest.raises(ProcessLost, match="client 2 of the federation came anew"):
+        visit(1)
 
 
 @pytest.mark.parametrize(

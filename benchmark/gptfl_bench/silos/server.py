@@ -86,6 +86,9 @@ class Silos(Apart):
                     self._tell(self._silo(client), packed(Still()), f"round {number}")
                     continue
                 reply = opened(said[1])
+                if isinstance(reply, Here):
+                    # It was started anew, and knows nothing of what it was asked.
+                    raise ProcessLost(f"client {said[0]} of the federation came anew")
                 if isinstance(reply, Reply) and reply.token == token:
                     early[reply.client] = reply
             reply = early.pop(client)
