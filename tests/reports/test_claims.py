@@ -98,6 +98,19 @@ def test_traffic_is_a_ratio_and_a_bound_where_the_other_never_gets_there(
         assert (outcome.bound, outcome.decision) == (bound, "agrees")
 
 
+def test_a_start_above_the_target_takes_nothing_and_is_no_bound(
+    cell: Callable[..., Path], run_folder: Path
+) -> None:
+    for seed in range(3):
+        cell("gptfl", seed, 0, values=(0.95, 0.9, 0.9))
+        cell("fedavg", seed, 0, values=(0.1, 0.5, 0.9))
+    outcome = _decided(run_folder, "1e", "fedavg")
+    # Two rounds of 1,500 bytes against one byte at most, not against all that GPT-FL sent.
+    assert outcome.value is not None
+    assert math.exp(outcome.value.mean) == pytest.approx(1 / 3000)
+    assert (outcome.bound, outcome.decision) == (False, "agrees")
+
+
 def test_ones_own_traffic_is_never_a_bound(cell: Callable[..., Path], run_folder: Path) -> None:
     for seed in range(3):
         cell("gptfl", seed, 0.5)

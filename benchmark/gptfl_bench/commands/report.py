@@ -24,13 +24,20 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--target",
-        type=float,
+        type=_share,
         metavar="T",
         help="value in (0, 1] that counts as reached (default: the cells' own)",
     )
     parser.add_argument(
         "--baseline", default="fedavg", metavar="M", help="compare with this (default: fedavg)"
     )
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number such as 0.5") from error
 
 
 def run(options: argparse.Namespace) -> int:

@@ -143,7 +143,9 @@ def expand(asked: Sequence[str]) -> list[str]:
             for part in name.removesuffix(ABLATED).split("+"):
                 if part not in [*methods.names(), *references]:
                     known = [*many, *methods.names(), *references]
-                    raise unknown("method", part or name, known)
+                    # A group, as in ``all+moon``, or nothing is no name to be near to.
+                    wrong = name if part in ("", *many) else part
+                    raise unknown("method", wrong, known)
             outer, _, inner = name.partition("+")
             if inner and inner == methods.get(outer).wraps:
                 name = outer

@@ -23,7 +23,7 @@ _NOTES = (
     "A claim agrees or does not where the 95 % interval by Student's t over at least "
     f"{LEAST} pairs lies on one side of no difference; a claim that two sides are the same, where "
     f"it lies within {100 * SAME:g} point of none. All else is within the noise.",
-    "≤: the other side never reached the target, and all that it sent was counted.",
+    "At most: the other side never reached the target, and all that it sent was counted.",
     "The cells of a claim are made, and it is decided, by "
     "gptfl-bench reproduce claims --claim CLAIM.",
 )
@@ -84,7 +84,9 @@ def _here(statistic: Statistic, outcome: Outcome) -> str:
         scale, form = (100, "+.2f") if statistic == "value" else (1, "+.3f")
         numbers = [f"{scale * number:{form}}" for number in (value.mean, *(interval or ()))]
     middle, *ends = numbers
-    return ("≤ " if outcome.bound else "") + middle + (f" ({' to '.join(ends)})" if ends else "")
+    return (
+        ("at most " if outcome.bound else "") + middle + (f" ({' to '.join(ends)})" if ends else "")
+    )
 
 
 def _count(outcome: Outcome) -> str:

@@ -169,7 +169,9 @@ def _number(statistic: Statistic, side: Side, cell: Cell) -> tuple[float | None,
     row = cell.row()
     if statistic == "traffic":
         reached = row["bytes_to_target"]
-        return reached or float(row["bytes_down"] + row["bytes_up"]), reached is None
+        sent = row["bytes_down"] + row["bytes_up"] if reached is None else reached
+        # A start above the target takes nothing, and 0 has no logarithm.
+        return float(max(sent, 1)), reached is None
     if statistic == "diversity":
         rounds = [e for e in cell.events if isinstance(e, RoundAggregated) and e.round <= FIRST]
         seen = [e.gradient_diversity for e in rounds if e.gradient_diversity is not None]
