@@ -147,8 +147,9 @@ def test_a_client_that_was_started_again_is_not_waited_for(
     parabola: Callable[..., Server],
 ) -> None:
     federation = parabola([[0.0], [1.0]]).federation
-    given = (2, [1], lambda client: {}, lambda received, client: {}, dict)
-    visit = Silos(Restarted(), COUNT).begin(federation, *given)
+    visit = Silos(Restarted(), COUNT).begin(
+        federation, 2, [1], lambda client: {}, lambda received, client: {}, dict
+    )
     with pytest.raises(ProcessLost, match="client 2 of the federation came anew"):
         visit(1)
 
