@@ -3,17 +3,23 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 import gptfl_bench
 from gptfl_bench.cli import main
 from gptfl_bench.core.errors import UsageError
-from gptfl_reports.exports import HandOver, exporters, model_card, parameters, series
+from gptfl_reports.exports.hand_over import HandOver, exporters
+from gptfl_reports.exports.model_card import model_card
+from gptfl_reports.exports.series import Shown, parameters, series
+from gptfl_reports.exports.watch import watching
 from gptfl_reports.records.cells import Cell, read_cell, read_cells
+from gptfl_reports.records.events import EventLog, RoundAggregated, TrafficCounted
 
 MakeCell = Callable[..., Path]
 
@@ -91,6 +97,7 @@ def test_mlflow_has_one_run_a_cell(
         clean.setenv("MLFLOW_TRACKING_URI", named)
     cells = [
         read_cell(make_cell("fedavg", 0, [0.1, 0.5, 0.8])),
+        read_cell(make_cell("fedavg", 1, [0.1, 0.4, 0.7])),
         read_cell(make_cell("moon", 0, [0.1], status="refused", reason="needs features")),
     ]
     for _ in range(2):
@@ -102,7 +109,12 @@ def test_mlflow_has_one_run_a_cell(
     experiment = client.get_experiment_by_name("gptfl-bench")
     assert experiment is not None
     runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
-    assert sorted(runs) == ["fedavg-0", "moon-0"]
+    assert sorted(runs) == ["fedavg on digits", "fedavg-0", "fedavg-1", "moon on digits", "moon-0"]
+    parent = runs["fedavg on digits"].info.run_id
+    assert [n for n, r in runs.items() if r.data.tags.get("mlflow.parentRunId") == parent] == [
+        "fedavg-1",
+        "fedavg-0",
+    ]
     run = runs["fedavg-0"]
     history = client.get_metric_history(run.info.run_id, "test/accuracy")
     assert sorted((metric.step, metric.value) for metric in history) == [
@@ -137,7 +149,7 @@ def test_a_server_that_is_down_is_told_once_and_the_next_call_makes_up(
     experiment = client.get_experiment_by_name("gptfl-bench")
     assert experiment is not None
     names = sorted(r.info.run_name or "" for r in client.search_runs([experiment.experiment_id]))
-    assert names == ["fedavg-0", "fedavg-1", "moon-0"]
+    assert [n for n in names if " on " not in n] == ["fedavg-0", "fedavg-1", "moon-0"]
     assert not (out / "not-in-mlflow.txt").exists()
 
 
@@ -222,3 +234,130 @@ def test_unknown_and_missing_tools_are_one_sentence(
     assert main(["run", *out, "mlflow"]) == 2
     assert "pip install 'gptfl-bench[mlflow]'" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_tool_sees_a_cell_grow_and_each_point_once(make_cell: MakeCell, tmp_path: Path) -> None:
+    shown = Shown()
+    names = [
+        name for name, _, _ in shown.news(read_cell(make_cell("x", 0, [0.1], status="running")))
+    ]
+    assert names == ["test/accuracy", "test/macro_f1", "test/loss"]
+    grown = read_cell(make_cell("y", 0, [0.1, 0.5], once=40, status="running"))
+    news = shown.news(grown)
+    assert {step for name, _, step in news if name.startswith("test/")} == {1}
+    assert ("traffic/bytes_down", 1000, 1) in news
+    assert shown.news(grown) == []
+
+
+def test_the_traffic_of_a_round_under_way_is_not_shown_before_its_end(
+    make_cell: MakeCell, tmp_path: Path
+) -> None:
+    folder, shown = make_cell("x", 0, [0.1, 0.5], status="running"), Shown()
+    log = EventLog(folder / "events.jsonl")
+    log.append(TrafficCounted(2, "down", "model", 2, 10, 40, 49))
+    assert {step for name, _, step in shown.news(read_cell(folder)) if "traffic" in name} == {1}
+    log.append(TrafficCounted(2, "down", "model", 3, 15, 60, 69))
+    log.append(RoundAggregated(2, [0], 350, 25, 0.5, None, False, 0, 1.5))
+    log.close()
+    assert ("traffic/bytes_down", 1100, 2) in shown.news(read_cell(folder))
+
+
+def test_cells_are_shown_while_they_run_and_not_after_their_end(
+    make_cell: MakeCell, tmp_path: Path
+) -> None:
+    taken: list[tuple[str, str]] = []
+    there = Event()
+
+    def tool(cell: Cell, _: Path) -> None:
+        taken.append((cell.record["run_id"], cell.ending.status))
+        there.set()
+
+    hand_over = HandOver("tool", tool, pytest.fail)
+    make_cell("moon", 0, [0.1, 0.5], status="running")
+    with watching([hand_over], ["moon-0", "moon-1"], tmp_path / "run", every=0.01):
+        assert there.wait(10)
+        done = read_cell(make_cell("moon", 1, [0.1, 0.5]))
+        hand_over(done, tmp_path / "run")
+    assert taken == [("moon-0", "running"), ("moon-1", "finished")]
+    read_before_its_end = replace(done, events=done.events[:-1])
+    hand_over.so_far(read_before_its_end, tmp_path / "run")
+    assert len(taken) == 2
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_a_cell_that_was_shown_while_it_ran_has_each_value_once(
+    make_cell: MakeCell, tmp_path: Path, clean: pytest.MonkeyPatch, name: str
+) -> None:
+    pytest.importorskip(name)
+    (tool,) = exporters([name], pytest.fail)
+    for values, status in (([0.1], "running"), ([0.1, 0.5], "running"), ([0.1, 0.5, 0.8], "")):
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        cell = read_cell(make_cell("moon", 0, values, status=status or "finished"))
+        (tool.so_far if status else tool)(cell, tmp_path)
+    assert _accuracies(name, tmp_path) == [(0, 0.1), (1, 0.5), (2, 0.8)]
+
+
+def _accuracies(tool: str, out: Path) -> list[tuple[int, float]]:
+    if tool == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        log = EventAccumulator(str(out / "tensorboard" / "moon-0"))
+        log.Reload()
+        return [(event.step, round(event.value, 6)) for event in log.Scalars("test/accuracy")]
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{out}/mlflow.db")
+    experiment = client.get_experiment_by_name("gptfl-bench")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "attributes.run_name = 'moon-0'")
+    (run,) = runs
+    assert run.data.tags["status"] == "finished"
+    history = client.get_metric_history(run.info.run_id, "test/accuracy")
+    return sorted((metric.step, metric.value) for metric in history)
+
+
+def test_weights_and_biases_keeps_runs_offline_grouped_by_method(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    from wandb.proto import wandb_internal_pb2
+
+    for key in [key for key in os.environ if key.startswith("WANDB_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    cells = [read_cell(make_cell("moon", seed, [0.1, 0.5, 0.8])) for seed in (0, 1)]
+    for _ in range(2):
+        (tool,) = exporters(["wandb"], pytest.fail)
+        for cell in cells:
+            tool(cell, tmp_path)
+    folders = sorted((tmp_path / "wandb").glob("offline-run-*"), key=lambda path: path.name[-1])
+    assert [folder.name.rpartition("-moon-")[2] for folder in folders] == ["0", "1"]
+    groups, values = [], []
+    for folder in folders:
+        (path,) = folder.glob("*.wandb")
+        for data in _leveldb_log(path.read_bytes()):
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(data)
+            if record.HasField("run"):
+                groups.append(record.run.run_group)
+            for item in record.history.item:
+                if "test/accuracy" in (item.key, *item.nested_key):
+                    values.append(float(item.value_json))
+    assert values == [0.1, 0.5, 0.8] * 2
+    assert groups[0].startswith("moon on digits ")
+    assert len(set(groups)) == 1
+
+
+def _leveldb_log(content: bytes) -> Iterator[bytes]:
+    """Yield the records of a file of Weights & Biases: seven bytes, then LevelDB's log format."""
+    at, whole = 7, b""
+    while at + 7 <= len(content):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        whole += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield whole
+            whole = b""

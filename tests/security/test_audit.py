@@ -14,7 +14,7 @@ import pytest
 
 WATCH = Path(__file__).with_name("watched.py")
 CANARY = "sk-canary-of-a-key"
-KEYS = ("OPENAI_API_KEY", "HF_TOKEN", "MLFLOW_TRACKING_TOKEN")
+KEYS = ("OPENAI_API_KEY", "HF_TOKEN", "MLFLOW_TRACKING_TOKEN", "WANDB_API_KEY")
 
 
 def _watched(scratch: Path, commands: str) -> "subprocess.CompletedProcess[str]":

@@ -38,6 +38,7 @@ OPTIONAL = {
     "espeakng_loader": "speech by eSpeak NG (GPL-3): install gptfl-bench[espeak]",
     "tensorboard": "run --export tensorboard: install gptfl-bench[tensorboard]",
     "mlflow": "run --export mlflow: install gptfl-bench[mlflow]",
+    "wandb": "run --export wandb: install gptfl-bench[wandb]",
     "fontTools": "renews the embedded glyphs: install gptfl-bench[fonts]",
 }
 

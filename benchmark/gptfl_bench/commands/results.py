@@ -23,7 +23,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the cells of a run folder."""
-    from gptfl_reports import exports
+    from gptfl_reports.exports.model_card import model_card
     from gptfl_reports.records.cells import read_cells
     from gptfl_reports.tables.rows import rows_csv, rows_table, show
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     if options.format == "json":
         print(json.dumps(rows, indent=1))
     elif options.format == "model-index":
-        print(exports.model_card(cells), end="")
+        print(model_card(cells), end="")
     elif options.format == "csv":
         print(rows_csv(rows), end="")
     elif sys.stdout.isatty():

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gptfl_bench.runs import grid
     from gptfl_bench.runs.forecast.outlook import Outlook
     from gptfl_bench.runs.launchers import Launcher
+    from gptfl_reports.exports.hand_over import HandOver
     from gptfl_reports.records.cells import Cell
 
 PLAN_FORMATS = ("table", "json")
@@ -69,7 +70,7 @@ def arrange(parser: argparse.ArgumentParser) -> None:
     add("--format", default="table", help="of --plan: " + ", ".join(PLAN_FORMATS))
     add("--cell", type=some_names, metavar="ID,..", help="run only these cells, as in --plan")
     add("--cfg", action="store_true", help="print the resolved settings and run nothing")
-    add("--export", default="", metavar="T,..", help="hand each cell to tensorboard or mlflow")
+    add("--export", default="", metavar="T,..", help="show cells in tensorboard, mlflow or wandb")
     arrange_access(parser)
     add(
         "overrides", nargs="*", metavar="key=value[,value]",
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     """Say what is to be done, run every missing cell and print the leaderboard."""
     from gptfl_bench.runs import config, experiment, grid, launchers
     from gptfl_bench.runs.forecast import outlook
-    from gptfl_reports import exports
+    from gptfl_reports.exports.hand_over import exporters
 
     launcher, access, processes = launcher_of(options), access_of(options), processes_of(options)
     force, overrides = _force(options)
@@ -93,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
             f"--format {options.format} is for --plan; for what has run there is gptfl-bench "
             f"results DIR --format {options.format}."
         )
-    hand_over = exports.exporters(names(options.export), access.announce)
+    hand_over = exporters(names(options.export), access.announce)
     methods, seeds = names(options.methods), seeds_of(options)
     if options.plan:
         access = replace(access, ahead=True)
@@ -147,7 +148,7 @@ def carry_out(
     ahead: "Outlook",
     context: "Context",
     launcher: "Launcher",
-    hand_over: "Sequence[Callable[[Cell, Path], None]]" = (),
+    hand_over: "Sequence[HandOver]" = (),
 ) -> "list[Cell]":
     """Run cells that were checked, with the leaderboard so far in sight, and return them.
 
@@ -155,15 +156,17 @@ def carry_out(
         ahead: The cells, and what they are going to take.
         context: What they are given.
         launcher: Where they run.
-        hand_over: Takes each cell that ended and the run folder.
+        hand_over: Tools that are shown the cells, while they run and when they have ended.
     """
     from gptfl_bench.runs import launchers
     from gptfl_bench.runs.bars import for_terminal
     from gptfl_bench.runs.forecast.outlook import in_words
+    from gptfl_reports.exports.watch import watching
 
     started, ended = time.monotonic(), []
     try:
-        with for_terminal() as shown:
+        ids = [cell.run_id for cell in ahead.cells]
+        with for_terminal() as shown, watching(hand_over, ids, context.out):
             for cell in launchers.launch(ahead.cells, context, shown, launcher):
                 ended.append(cell)
                 shown.standing(partial(_so_far, tuple(ended)))
