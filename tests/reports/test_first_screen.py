@@ -10,6 +10,7 @@ from gptfl_reports.figures import curves
 from gptfl_reports.numbers.board import leaderboard
 from gptfl_reports.numbers.standings import Ranking
 from gptfl_reports.page.chart import chart, names
+from gptfl_reports.page.matrix import matrix
 from gptfl_reports.page.short_board import short_board
 from gptfl_reports.page.summary import question, sentences
 from gptfl_reports.records.cells import read_cells
@@ -128,3 +129,29 @@ def test_chart_has_what_was_sent_until_each_round(
     assert fedavg["n"] == [2, 2, 2]
     assert other["sd"] == [None, None, None]
     assert [kind for kind, _ in names(found, style)] == ["standard"]
+
+
+def test_several_tasks_are_named_by_what_differs_and_ranked_side_by_side(
+    make_cell: MakeCell, run_folder: Path
+) -> None:
+    for alpha, shift in ((0.1, 0.0), (0.5, 0.2)):
+        partition = {"settings": {"alpha": alpha, "num_clients": 20, "seed": 0}}
+        for method, value in (("fedavg", 0.5), ("moon", 0.6 - 2 * shift), ("central", 0.9)):
+            profile = {"reference": "pooled"} if method == "central" else {}
+            make_cell(
+                method, 0, [0.1, value], run_id=f"{method} {alpha}",
+                partition=partition, profile=profile,
+            )  # fmt: skip
+    make_cell("dsfl", 0, (), status="refused", reason="no data", rounds=1)
+    found = matrix(leaderboard(read_cells(run_folder)))
+    assert found is not None
+    assert found.titles == ("digits · alpha=0.1", "digits · alpha=0.5")
+    rows = {label: [p and (p.text, p.detail, p.shade) for p in row] for label, row in found.rows}
+    assert rows["fedavg"] == [("50.00 ± n/a", "2 of 2", 3), ("50.00 ± n/a", "1 of 2", 1)]
+    assert rows["moon"] == [("60.00 ± n/a", "1 of 2", 1), ("20.00 ± n/a", "2 of 2", 3)]
+    assert rows["central"][0] == ("90.00 ± n/a", "", 0)
+
+
+def test_one_task_needs_no_matrix(make_cell: MakeCell, run_folder: Path) -> None:
+    make_cell("fedavg", 0)
+    assert matrix(leaderboard(read_cells(run_folder))) is None

@@ -249,6 +249,30 @@ def test_filter_hides_rows_and_tasks_and_counts(browser: Chromium, report: Path)
 
 
 @needs_browser
+def test_contents_lead_to_sections_and_the_matrix_to_cells(browser: Chromium, report: Path) -> None:
+    browser.open(report, 1400)
+    links = "[...document.querySelectorAll('nav a')]"
+    titles = browser.js(f"{links}.map(link => link.textContent)")
+    assert titles[0] == "All tasks"
+    assert titles[2].startswith(f"set {ODD}")
+    current = f"{links}.filter(link => link.ariaCurrent).map(link => link.textContent)"
+    assert browser.js(current) == ["All tasks"]
+    browser.click(f"{links}.find(link => link.textContent === 'Methods')")
+    browser.js("new Promise(done => setTimeout(done, 200))")
+    assert browser.js("document.getElementById('needs').getBoundingClientRect().top") < 900
+    moon = (
+        "[...document.querySelectorAll('.matrix tbody tr')].find(r => r.dataset.method === 'moon')"
+    )
+    browser.click(f"{moon}.querySelector('a')")
+    assert "moon" in browser.js("document.querySelector(':target').textContent")
+    assert browser.js("document.querySelector(':target').checkVisibility()") is True
+    browser.js("document.querySelector('#filter select').value = 'digits'")
+    browser.js("document.getElementById('filter').dispatchEvent(new Event('input'))")
+    shown = f"{links}.filter(link => link.checkVisibility()).map(link => link.textContent)"
+    assert [title for title in titles if title not in browser.js(shown)] == [titles[2]]
+
+
+@needs_browser
 def test_row_leads_to_its_cells_and_their_records(
     browser: Chromium, report: Path, run_folder: Path
 ) -> None:
@@ -359,6 +383,7 @@ def test_axe_finds_nothing(browser: Chromium, report: Path, tmp_path: Path) -> N
         browser.call("Emulation.setEmulatedMedia", features=features)
         for width in (380, 1400):
             browser.open(report, width)
+            browser.js("document.querySelector('.chart').scrollIntoView()")
             browser.js(DRAWN)
             browser.unfold()
             browser.js(axe)

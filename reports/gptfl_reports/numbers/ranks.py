@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.intervals import chi_square_above, solve
+from gptfl_reports.numbers.standings import Ranking
 from gptfl_reports.records.cells import mean
 
 LEAST_TASKS = 5
@@ -66,15 +67,7 @@ class Ranks:
 
 def ranks(board: Leaderboard) -> Ranks:
     """Return the ranks over the tasks of a leaderboard, references and ablated methods left out."""
-    values = [
-        {
-            s.entrant.label: s.mean_last.mean
-            for s in ranking.standings
-            if s.mean_last and s.n == len(s.entrant.cells)
-            if not (s.entrant.ablated or s.entrant.reference)
-        }
-        for ranking in board.rankings
-    ]
+    values = [_values(ranking) for ranking in board.rankings]
     methods = sorted({method for task in values for method in task})
     complete = [method for method in methods if all(method in task for task in values)]
     tested = len(values) >= LEAST_TASKS and len(complete) >= LEAST_METHODS
@@ -87,6 +80,20 @@ def ranks(board: Leaderboard) -> Ranks:
         means.append(MeanRank(method, len(own), mean(own), mean(compared) if compared else None))
     means.sort(key=lambda one: (-one.n, one.rank, one.method))
     return Ranks(len(values), tuple(means), friedman(within) if tested else None)
+
+
+def rank_of(ranking: Ranking) -> dict[str, float]:
+    """Return the rank on one task of each method whose every cell finished, as ``ranks`` has it."""
+    return ranked(_values(ranking))
+
+
+def _values(ranking: Ranking) -> dict[str, float]:
+    return {
+        s.entrant.label: s.mean_last.mean
+        for s in ranking.standings
+        if s.mean_last and s.n == len(s.entrant.cells)
+        if not (s.entrant.ablated or s.entrant.reference)
+    }
 
 
 def ranked(values: Mapping[str, float]) -> dict[str, float]:

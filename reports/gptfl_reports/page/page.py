@@ -25,6 +25,7 @@ from gptfl_reports.numbers.averaged import averaged
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.tasks import data_title, sharing
 from gptfl_reports.page.chart import Name, chart, names
+from gptfl_reports.page.matrix import matrix, short_titles
 from gptfl_reports.page.provenance import Origin, made, origins
 from gptfl_reports.page.short_board import ShortBoard, short_board
 from gptfl_reports.page.summary import question, sentences
@@ -146,6 +147,8 @@ def page(
             ("Model", "model", sorted({section.model for section in sections})),
         ],
         sections=sections,
+        titles=short_titles(board.rankings),
+        matrix=matrix(board),
         between=between,
         regimes=regimes_tables(board),
         ranks=ranks_table(board),

@@ -58,7 +58,13 @@
   const status = document.getElementById("shown");
   const tasks = [...document.querySelectorAll("section[data-task]")];
   const rows = [...document.querySelectorAll("[data-method]")];
+  const links = [...document.querySelectorAll("nav a")];
   const counted = rows.filter((row) => row.closest(".board"));
+
+  // The section that a link of the contents leads to; the page's end has none.
+  function aim(link) {
+    return document.getElementById(link.hash.slice(1)).closest("section");
+  }
 
   function filter() {
     const wanted = form.elements.method.value.trim().toLowerCase();
@@ -66,6 +72,7 @@
     for (const task of tasks) {
       task.hidden = [...selects].some((s) => s.value && task.dataset[s.name] !== s.value);
     }
+    for (const link of links) link.parentElement.hidden = aim(link)?.hidden ?? false;
     for (const row of rows) row.hidden = !row.dataset.method.toLowerCase().includes(wanted);
     const shown = counted.filter((row) => !row.hidden && !row.closest("section").hidden);
     status.textContent = `${shown.length} of ${counted.length} rows`;
@@ -76,6 +83,19 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   form.hidden = false;
   filter(); // a browser that goes back fills the fields in again
+
+  // The contents say which section is in sight.
+
+  const inSight = new Set();
+  const watch = new IntersectionObserver((entries) => {
+    for (const one of entries) inSight[one.isIntersecting ? "add" : "delete"](one.target);
+    const current = links.find((link) => inSight.has(aim(link)));
+    for (const link of links) {
+      if (link === current) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  });
+  for (const link of links) if (aim(link)) watch.observe(aim(link));
 
   // A link to a cell opens what it lies in; paper has everything open.
 
