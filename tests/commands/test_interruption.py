@@ -207,6 +207,10 @@ OTHERS: dict[str, list[object]] = {
     "generate": ["generate", "--generator", "renderer", "--multiplier", "0.3", "--out", "OUT"],
     "report": ["report", "RUNS", "--out", "OUT"],
     "data": ["data", "digits", "--prepare", "--partition", "--out", "OUT"],
+    "search": [
+        *("search", "--dataset", "digits", "--preset", "quick", "--methods", "fedavg"),
+        *("rounds=1", "--out", "OUT"),
+    ],
     "labels": ["labels", "num_clients=6", "cohort_size=3", "--decode-rates", "OUT"],
 }
 
@@ -226,11 +230,13 @@ def test_other_commands_killed_leave_what_an_undisturbed_one_does(
     began, kills, rng = time.monotonic(), 0, random.Random(command)
     assert _end(start(words(tmp_path / "whole"))) == 0
     longest, out = time.monotonic() - began, tmp_path / "killed"
-    for _ in range(KILLS // 16):
+    for _ in range(KILLS // 20):
         kills += _killed(start, words(out), rng, longest)
     assert _end(start(words(out))) == 0
     if command == "generate":
         assert left(out) == left(tmp_path / "whole")
+    if command == "search":
+        assert left(out)["digits.csv"] == left(tmp_path / "whole")["digits.csv"]
     assert {path for path in left(out) if ".part" not in path} == set(left(tmp_path / "whole"))
     print(f"{command}: {kills} kills")
 

@@ -1,4 +1,4 @@
-"""Places that fail: full, removed while in use, links in a circle; and a clock that goes back."""
+"""Places that fail: full, read-only, removed, in a circle, someone else's; a clock going back."""
 
 import shutil
 import subprocess
@@ -89,3 +89,36 @@ def test_a_full_disk_loses_no_round(bench: Bench, small_disk: Path, tmp_path: Pa
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
     assert bench(*_words(out, 60), *cache).code == 0
     assert _rows(out) == _rows(whole)
+
+
+def test_a_folder_that_can_only_be_read(bench: Bench, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for words in (
+        _words(small_disk / "runs"),
+        ["generate", "--generator", "renderer", "--out", small_disk / "made"],
+        ["data", "digits", "--partition", "--out", small_disk / "data"],
+    ):
+        answer = bench(*words, "--cache", small_disk.parent / "cache")
+        said = answer.err.splitlines()
+        assert (answer.code, "Traceback" in answer.err) == (2, False)
+        assert "can't be written to" in said[-1]
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_folder_of_other_things_keeps_them(bench: Bench, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    theirs = {
+        "thesis.tex": b"\\chapter{}", "events.jsonl": b"not ours", "report/index.html": b"mine",
+        "project/record.json": b'{"song": 1}', ".git/config": b"[core]", "partitions/x": b"",
+    }  # fmt: skip
+    for name, content in theirs.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(content)
+    assert bench(*_words(home)).code == 0
+    read = bench("results", home)
+    assert read.code == 1
+    assert read.err.count("\n") == 1
+    assert "project" in read.err
+    assert "fedavg" in read.out
+    for name, content in theirs.items():
+        assert (home / name).read_bytes() == content
