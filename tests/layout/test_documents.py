@@ -61,8 +61,9 @@ def test_commands_in_documents_are_understood(
     monkeypatch.chdir(tmp_path)
     words = ["--methods", "fedavg", "--seeds", "0", "--preset", "quick", "rounds=1"]
     assert main(["run", *words, "--cache", "cache"]) == 0
-    # The page of results has a run folder of its own.
-    shutil.copytree("runs", "digits")
+    # The page of results has a run folder of its own, that of reports two.
+    for folder in ("digits", "before", "after"):
+        shutil.copytree("runs", folder)
     tried = 0
     for document in DOCUMENTS:
         for _, code in _blocks(document, "console"):
@@ -73,6 +74,33 @@ def test_commands_in_documents_are_understood(
                 assert main([*command, *extra]) == 0, line
                 tried += 1
     assert tried >= 5
+
+
+def _shell() -> list[tuple[Path, str]]:
+    return [(path, code) for path in DOCUMENTS for _, code in _blocks(path, "sh")]
+
+
+def test_commands_that_are_not_run_say_what_they_need() -> None:
+    # What a newcomer gives first is run by .ci/run and ci/wheel, in fresh environments.
+    run = ("ci/test\n", "python3 -m venv .venv && ")
+    silent = [
+        f"{path.name}: {code}" for path, code in _shell() if not code.startswith(("# needs ", *run))
+    ]
+    assert silent == []
+
+
+def test_settings_in_commands_that_are_not_run_are_understood() -> None:
+    from gptfl_bench.cli import main
+
+    lines = [
+        line
+        for _, code in _shell()
+        for line in code.replace("\\\n", "").splitlines()
+        if line.startswith("gptfl-bench run ") and not re.search(r"\$\(|\||cuda:", line)
+    ]
+    assert len(lines) >= 10
+    for line in lines:
+        assert main([*shlex.split(line, comments=True)[1:], "--cfg"]) == 0, line
 
 
 def test_commands_in_tables_exist(bench_commands: Callable[[Path], list[str]]) -> None:
