@@ -339,6 +339,7 @@ def _script(name: str) -> ModuleType:
 
 _script("published_layouts")
 _script("house")
+_script("tutorial_notebook")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What the documents show can be run as it stands, and their tables leave nothing out."""
 
+import json
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tutorial_notebook  # type: ignore[import-not-found]  # ci/, loaded by conftest.py
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -41,6 +43,15 @@ def test_python_in_documents_runs(
     assert "gb.run(" in code
     result = python(code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_notebook_is_the_tutorial_and_has_its_outputs() -> None:
+    text = (DOCS / "tutorial.md").read_text(encoding="utf-8")
+    made = json.loads((DOCS / "tutorial.ipynb").read_text(encoding="utf-8"))["cells"]
+    found = [(cell["cell_type"], "".join(cell["source"])) for cell in made]
+    # python ci/tutorial_notebook.py makes it anew.
+    assert found == tutorial_notebook.cells(text)
+    assert sum(bool(cell.get("outputs")) for cell in made) >= 4
 
 
 def test_the_example_method_is_in_house_style(tmp_path: Path) -> None:
