@@ -54,7 +54,7 @@ class Change:
         low, high = self.interval
         if low > 0 or high < 0:
             return "higher" if low > 0 else "lower"
-        return "within the noise"
+        return "different numbers, within the noise"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,19 @@ def test_round_trip(tmp_path: Path, bits: Bits) -> None:
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
+def test_names_come_back_in_their_order(tmp_path: Path) -> None:
+    """DynaFed sums over the names of a state: in another order the last bits are others."""
+    state = {"model": {"2": torch.ones(1), "1": torch.ones(1)}, "a": {"y": torch.ones(2)}, "b": {}}
+    Checkpoint(3, state, 0, {}).write(tmp_path / "checkpoint.safetensors")
+    found = Checkpoint.read(tmp_path / "checkpoint.safetensors")
+    assert found is not None
+    assert [(group, list(tree)) for group, tree in found.state.items()] == [
+        ("model", ["2", "1"]),
+        ("a", ["y"]),
+        ("b", []),
+    ]
+
+
 @pytest.mark.parametrize("keep", [0, 1, 8, 40, -1])
 def test_a_cut_off_file_is_named(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "checkpoint.safetensors"

@@ -3,6 +3,7 @@
 import runpy
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
@@ -38,7 +39,12 @@ def bench(capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
 def _from_a_terminal() -> None:
     """Run the module as a shell's foreground does; background jobs are started deaf to SIGINT."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    runpy.run_module("gptfl_bench", None, "__main__")
+    try:
+        runpy.run_module("gptfl_bench", None, "__main__")
+    finally:
+        # What an interpreter does at its end and a process of multiprocessing leaves out: without
+        # it, the workers of joblib are waited for until they are idle for long enough.
+        threading._shutdown()  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -52,7 +52,9 @@ def test_differences_that_noise_explains_are_no_verdict(
             make_cell("fedavg", seed, [0.1, 0.5 + by], run_folder=tmp_path / name)
     comparison = Report.of_folders([tmp_path / "a", tmp_path / "b"]).between
     assert comparison is not None
-    assert [change.verdict for change in comparison.changes] == ["within the noise"]
+    assert [change.verdict for change in comparison.changes] == [
+        "different numbers, within the noise"
+    ]
 
 
 def _lines(name: str) -> list[dict[str, str]]:

@@ -73,6 +73,9 @@ def main() -> None:
     if lines[0].startswith("!"):
         sys.addaudithook(_watch)
         exec(lines[0][1:], {})  # noqa: S102 - a deed that must be seen
+    # Its list of the machine's fonts is made once for each user, by another program.
+    import matplotlib.font_manager  # noqa: F401
+
     from gptfl_bench.cli import main as bench
 
     # What loading the program itself does is not its work on data.

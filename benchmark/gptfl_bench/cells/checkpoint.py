@@ -57,6 +57,8 @@ class Checkpoint:
             "events": self.events,
             "clients": self.clients,
             "log": self.log,
+            # A file is sorted by name, and a method's sums over names depend on their order.
+            "order": {group: list(tree) for group, tree in self.state.items()},
         }
         note = torch.tensor(list(json.dumps(about).encode()), dtype=torch.uint8)
         whole = {**self.state, "checkpoint": {"about": note}}
@@ -89,8 +91,10 @@ class Checkpoint:
             groups = sealed.decode(path.read_bytes())
             about = json.loads(bytes(groups.pop("checkpoint")["about"].tolist()))
             clients = {int(client): int(round) for client, round in about["clients"].items()}
+            order = about.get("order", groups)
+            state = {group: {name: groups[group][name] for name in order[group]} for group in order}
             log = str(about.get("log", ""))
-            return cls(int(about["round"]), groups, int(about["events"]), clients, log)
+            return cls(int(about["round"]), state, int(about["events"]), clients, log)
         except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise DamageError(f"the checkpoint {str(path)!r} is damaged ({error})") from error
 
