@@ -134,7 +134,8 @@ def test_every_method_is_in_the_table() -> None:
     ours = {n for n in methods.names() if methods.get(n).__module__.startswith("gptfl_methods.")}
     text = (DOCS / "methods.md").read_text(encoding="utf-8")
     table = text.partition("\n\n| ")[2].partition("\n\n")[0]
-    assert set(re.findall(r"^\| `([a-z0-9_]+)` \|", table, re.MULTILINE)) == ours
+    assert set(re.findall(r"^\| \[`([a-z0-9_]+)`\]", table, re.MULTILINE)) == ours
+    assert {path.stem for path in (DOCS / "methods").glob("*.md")} == ours
 
 
 def test_every_data_set_is_in_the_tables() -> None:
