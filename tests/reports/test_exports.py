@@ -8,6 +8,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -268,7 +269,7 @@ def test_cells_are_shown_while_they_run_and_not_after_their_end(
     taken: list[tuple[str, str]] = []
     there = Event()
 
-    def tool(cell: Cell, _: Path) -> None:
+    def tool(cell: Cell, run_folder: Path) -> None:
         taken.append((cell.record["run_id"], cell.ending.status))
         there.set()
 
@@ -322,6 +323,7 @@ def test_weights_and_biases_keeps_runs_offline_grouped_by_method(
     pytest.importorskip("wandb")
     from wandb.proto import wandb_internal_pb2
 
+    messages: Any = wandb_internal_pb2  # its names are made when it is loaded
     for key in [key for key in os.environ if key.startswith("WANDB_")]:
         monkeypatch.delenv(key)
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
@@ -336,7 +338,7 @@ def test_weights_and_biases_keeps_runs_offline_grouped_by_method(
     for folder in folders:
         (path,) = folder.glob("*.wandb")
         for data in _leveldb_log(path.read_bytes()):
-            record = wandb_internal_pb2.Record()
+            record = messages.Record()
             record.ParseFromString(data)
             if record.HasField("run"):
                 groups.append(record.run.run_group)
