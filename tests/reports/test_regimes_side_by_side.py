@@ -65,7 +65,7 @@ def test_it_follows_the_tasks_on_the_page_and_is_first_in_the_file(
 ) -> None:
     write_report(both, tmp_path / "report")
     page = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
-    assert page.rindex("Leaderboard in short") < page.index("Short and long local training")
+    assert page.rindex("Leaderboard in short") < page.index('<h2 id="regimes">')
     text = (tmp_path / "report" / "comparison.md").read_text(encoding="utf-8")
     assert "regimes side by side" in text.splitlines()[2]
 

@@ -203,8 +203,8 @@ def test_page_needs_nothing_from_elsewhere(odd_page: str) -> None:
 def test_page_has_captions_scopes_and_unique_ids(odd_page: str) -> None:
     tags = Page(odd_page).tags
     names = [tag for tag, _ in tags]
-    # A leaderboard, its cells and values by round for each of two tasks; ranks; methods' needs.
-    assert names.count("caption") == names.count("table") == 10
+    # A leaderboard, its cells and values by round for each of two tasks; all tasks; ranks; needs.
+    assert names.count("caption") == names.count("table") == 11
     scopes = {"row", "col", "rowgroup"}
     assert all(attributes.get("scope") in scopes for tag, attributes in tags if tag == "th")
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
