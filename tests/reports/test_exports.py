@@ -327,6 +327,9 @@ def test_weights_and_biases_keeps_runs_offline_grouped_by_method(
     for key in [key for key in os.environ if key.startswith("WANDB_")]:
         monkeypatch.delenv(key)
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    # Its service starts within seconds, but not on a machine whose cores are all taken.
+    monkeypatch.setenv("WANDB__SERVICE_WAIT", "300")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "300")
     cells = [read_cell(make_cell("moon", seed, [0.1, 0.5, 0.8])) for seed in (0, 1)]
     for _ in range(2):
         (tool,) = exporters(["wandb"], pytest.fail)
