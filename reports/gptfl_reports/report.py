@@ -193,7 +193,8 @@ class Report:
             UsageError: If ``out`` can't be written to.
         """
         text = self.page(_back(self.run_folder, out) if len(self.folders) < 2 else None)
-        files = self.files() | {"index.html": text.encode()}
+        # In some locales Python keeps the bytes of a folder's name or a command as lone surrogates.
+        files = self.files() | {"index.html": text.encode("utf-8", "surrogateescape")}
         # Names of these depend on what they show, so an earlier report may have left others.
         earlier = [
             path.relative_to(out).as_posix()

@@ -225,6 +225,16 @@ def test_page_says_how_it_was_made(make_cell: MakeCell, run_folder: Path, tmp_pa
     assert str(tmp_path) not in page
 
 
+def test_a_command_from_a_locale_without_utf_8_is_shown(
+    make_cell: MakeCell, run_folder: Path, tmp_path: Path
+) -> None:
+    typed = "gptfl-bench run --out föhn".encode().decode("ascii", "surrogateescape")
+    make_cell("fedavg", 0, command=typed)
+    write_report(run_folder, tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "gptfl-bench run --out föhn" in page
+
+
 def test_figure_numbers_are_means_over_finished_seeds(
     make_cell: MakeCell, run_folder: Path
 ) -> None:

@@ -44,10 +44,10 @@ def matrix(board: Leaderboard) -> Matrix | None:
         return None
     by_method: dict[str, dict[int, Place]] = {}
     for number, ranking in enumerate(board.rankings, 1):
-        placed = rank_of(ranking)
+        placed, shown = rank_of(ranking), whole(ranking)
         for n, standing in enumerate(ranking.standings, 1):
             label, value = standing.entrant.label, standing.mean_last
-            if standing not in whole(ranking):
+            if standing not in shown:
                 continue
             rank = placed.get(label)
             by_method.setdefault(label, {})[number] = Place(
