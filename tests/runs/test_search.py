@@ -111,10 +111,45 @@ def test_who_diverged_at_first_does_not_go_on() -> None:
 
 
 @pytest.mark.parametrize(("rate", "told"), [(0.001, True), (0.5, False), (1.0, True)])
-def test_a_best_value_at_the_edge_of_its_grid_is_said(rate: float, told: bool) -> None:
+def test_a_best_value_at_the_edge_of_what_was_tried_is_said(rate: float, told: bool) -> None:
     key = "methods.fedavg.plan.lr"
+    trials = [Trial("fedavg", {key: value}, None, (0.9,)) for value in (0.001, 0.5, 1.0)]
+    trials.append(Trial("gptfl", {"warm.fedavg.plan.lr": 3.0}, None, (0.9,)))
     trial = Trial("fedavg", {key: rate}, None, (0.9,))
-    assert Grid("digits", (1,), RATES).at_edge(trial) == ([key] if told else [])
+    assert search.at_edge(trial, trials) == ([key] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("point", "beyond"),
+    [
+        # 0.03 * 0.03 / 0.01 and 1 * 1 / 2, each with the other setting at its best.
+        ({"lr": 0.03, "mu": 1.0}, [{"lr": 0.09, "mu": 1.0}, {"lr": 0.03, "mu": 0.5}]),
+        # 0.01 * 0.01 / 0.03 and 5 * 5 / 2, to one digit.
+        ({"lr": 0.01, "mu": 5.0}, [{"lr": 0.003, "mu": 5.0}, {"lr": 0.01, "mu": 10.0}]),
+        ({"lr": 0.01, "mu": 2.0}, [{"lr": 0.003, "mu": 2.0}]),
+    ],
+)
+def test_a_grid_is_extended_by_its_own_step(
+    point: dict[str, object], beyond: list[dict[str, object]]
+) -> None:
+    grid = Grid("digits", (1,), {"moon": {"lr": [0.03, 0.01], "mu": [1.0, 2.0, 5.0]}})
+    assert list(grid.beyond(Trial("moon", point, None, (0.9,)))) == beyond
+
+
+def test_a_name_or_a_single_value_has_nothing_beyond() -> None:
+    grid = Grid("digits", (1,), {"fedavg": {"model": ["linear", "convnet"], "lr": [0.1]}})
+    assert not list(grid.beyond(Trial("fedavg", {"model": "linear", "lr": 0.1}, None, (0.9,))))
+
+
+def test_an_arm_at_an_edge_gets_one_more_trial(tmp_path: Path) -> None:
+    """After one round of a linear model the largest of these tiny rates is the best."""
+    key = "methods.fedavg.plan.lr"
+    arms: dict[str, dict[str, list[object]]] = {"fedavg": {key: [0.0001, 0.001, 0.01]}}
+    context = experiment.context(tmp_path / "trials", cache=tmp_path / "cache")
+    grid = Grid("digits", (100,), arms, extend=True)
+    trials = search.search(grid, "quick", ["rounds=1", "model=linear"], context, Silent())
+    assert [trial.point[key] for trial in trials] == [0.0001, 0.001, 0.01, 0.1]
+    assert all(trial.scores for trial in trials)
 
 
 def test_a_regime_has_a_file_of_its_own_and_arms_are_chosen_by_name() -> None:

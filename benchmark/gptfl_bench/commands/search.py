@@ -60,9 +60,10 @@ def run(options: argparse.Namespace) -> int:
         )
     table = options.out / f"{grid.name}.csv"
     table.write_text(search.as_csv(trials, grid.seeds), encoding="utf-8")
-    print(f"# {grid.trials} trials an arm, seeds {grid.seeds}; all scores in {table}")
+    more = ", and one more for each setting whose best was at an edge" if grid.extend else ""
+    print(f"# {grid.trials} trials an arm{more}, seeds {grid.seeds}; all scores in {table}")
     for trial in search.best(trials).values():
-        if keys := grid.at_edge(trial):
-            print(f"# {trial.arm}: the best lies at the edge of the grid in {', '.join(keys)}")
+        if keys := search.at_edge(trial, trials):
+            print(f"# {trial.arm}: the best is at an edge of what was tried in {', '.join(keys)}")
     print(search.as_preset(trials), end="")
     return OK

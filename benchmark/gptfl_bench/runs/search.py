@@ -3,7 +3,8 @@
 A search file (``conf/searches/<data set>.yaml``) names for each arm a grid of settings. Every
 point runs on several seeds with the test set out of reach; the best point of each arm becomes a
 part of a preset, with a sentence that says how it was found. Points that a short first run shows to
-be worse can end there, as many for every arm.
+be worse can end there, as many for every arm. A best point at the edge of its grid can be followed
+by one step beyond, by the same rule for every arm.
 """
 
 import csv
@@ -83,6 +84,7 @@ class Grid:
         arms: For each method's name the values of each setting.
         regime: The preset's regime.
         first: Which trials end early; none if None.
+        extend: Whether an arm whose best point lies at an edge is tried one step beyond it.
     """
 
     dataset: str
@@ -90,6 +92,7 @@ class Grid:
     arms: Mapping[str, Mapping[str, list[object]]]
     regime: str = Settings.regime
     first: First | None = None
+    extend: bool = False
 
     @property
     def name(self) -> str:
@@ -125,14 +128,17 @@ class Grid:
             raise UsageError(f"the search gives arms different numbers of trials: {counts}.")
         return next(iter(counts.values()))
 
-    def at_edge(self, trial: Trial) -> list[str]:
-        """Return the settings of a trial that are the least or the largest of three or more."""
-        found = []
+    def beyond(self, trial: Trial) -> Iterator[dict[str, object]]:
+        """Yield a point one step beyond the grid for each setting in which a trial is at its edge.
+
+        A step is the ratio of the two outermost values; the new value has one significant digit.
+        """
         for key, value in trial.point.items():
-            values = [v for v in self.arms[trial.arm][key] if isinstance(v, int | float)]
-            if len(values) > 2 and value in (min(values), max(values)):
-                found.append(key)
-        return found
+            values = sorted(v for v in self.arms[trial.arm][key] if isinstance(v, int | float))
+            if len(values) < 2 or value not in (values[0], values[-1]):
+                continue
+            edge, inner = values[:2] if value == values[0] else values[:-3:-1]
+            yield {**trial.point, key: float(f"{edge * edge / inner:.1g}")}
 
 
 def read_grid(dataset: str, regime: str = Settings.regime) -> Grid:
@@ -152,7 +158,8 @@ def read_grid(dataset: str, regime: str = Settings.regime) -> Grid:
     plain = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))
     assert isinstance(plain, dict)
     first = First(**plain["first"]) if "first" in plain else None
-    grid = Grid(dataset, tuple(plain["seeds"]), plain["arms"], regime, first)
+    extend = plain.get("extend", False)
+    grid = Grid(dataset, tuple(plain["seeds"]), plain["arms"], regime, first, extend)
     grid.trials  # noqa: B018 - refuse an unfair grid before anything runs
     return grid
 
@@ -204,7 +211,13 @@ def search(
         going_on = _kept(trials, grid.first.keep)
     for trial, whole in zip(going_on, scores(going_on, grid.seeds), strict=True):
         trials[trials.index(trial)] = replace(trial, scores=whole)
-    return trials
+    if not grid.extend:
+        return trials
+    chosen = best(trials).values()
+    further = [Trial(t.arm, point, None, ()) for t in chosen for point in grid.beyond(t)]
+    found = scores(further, grid.seeds)
+    extended = [replace(t, scores=whole) for t, whole in zip(further, found, strict=True)]
+    return sorted([*trials, *extended], key=lambda t: list(grid.arms).index(t.arm))
 
 
 Scores = tuple[float | None, ...]
@@ -221,6 +234,17 @@ def _kept(trials: list[Trial], keep: int) -> list[Trial]:
         own = [trial for trial in trials if trial.arm == arm]
         kept += sorted(own, key=lambda t: -1.0 if t.first is None else t.first, reverse=True)[:keep]
     return kept
+
+
+def at_edge(trial: Trial, trials: list[Trial]) -> list[str]:
+    """Return the settings of a trial that are the least or the largest of three or more tried."""
+    found = []
+    for key, value in trial.point.items():
+        tried = {t.point[key] for t in trials if t.arm == trial.arm}
+        values = [v for v in tried if isinstance(v, int | float)]
+        if len(values) > 2 and value in (min(values), max(values)):
+            found.append(key)
+    return found
 
 
 def best(trials: list[Trial]) -> dict[str, Trial]:
