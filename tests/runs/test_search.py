@@ -53,7 +53,13 @@ def test_arms_with_unequal_budgets_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("dataset", "regime"),
-    [("digits", "short"), ("digits", "long"), ("mnist5k", "short"), ("cifar10", "short")],
+    [
+        ("digits", "short"),
+        ("digits", "long"),
+        ("mnist5k", "short"),
+        ("cifar10", "short"),
+        ("speech_commands", "short"),
+    ],
 )
 def test_shipped_grids_are_fair_and_their_settings_exist(dataset: str, regime: str) -> None:
     grid = search.read_grid(dataset, regime)

@@ -95,15 +95,15 @@ def claims() -> tuple[Claim, ...]:
     return tuple(_claim(entry, tree["common"]) for entry in tree["claim"])
 
 
-def _claim(entry: Mapping[str, Any], common: list[str]) -> Claim:
-    common, theirs = [*common, *entry.get("settings", [])], entry.get("theirs", [])
+def _claim(entry: Mapping[str, Any], common: Mapping[str, list[str]]) -> Claim:
+    shared = [*common["all"], *common.get(entry["dataset"], []), *entry.get("settings", [])]
     pairs = [
         Pair(
-            Side.read(entry["ours"], common),
-            Side.read(text, common),
+            Side.read(entry["ours"], shared),
+            Side.read(text, shared),
             None if paper == "none" else float(paper),
         )
-        for text, paper in zip(theirs, entry.get("paper", []), strict=True)
+        for text, paper in zip(entry.get("theirs", []), entry.get("paper", []), strict=True)
     ]
     return Claim(
         entry["key"],
