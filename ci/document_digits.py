@@ -56,6 +56,11 @@ def _only(table: Table, *, warm: bool) -> Table:
     return replace(table, rows=kept)
 
 
+def marks(text: str) -> list[str]:
+    """Return the names of a page's marks."""
+    return [found[2] for found in _MARKED.finditer(text)]
+
+
 def filled(text: str, by_name: dict[str, Table]) -> str:
     """Return a page with every marked table made anew.
 

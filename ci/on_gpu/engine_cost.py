@@ -7,6 +7,7 @@ batches go through a bare loop in the same process. The first pair is warm-up.
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -75,11 +76,24 @@ def rounds(clients: Federation, count: int) -> list[Round]:
     return found
 
 
-def bare_loop(clients: Federation, number: int, cohort: Sequence[int]) -> None:
-    """Train one network on the batches of a round, as one writes it without an engine."""
+def bare_loop(
+    clients: Federation, number: int, cohort: Sequence[int], *, restart: bool = False
+) -> None:
+    """Train one network on the batches of a round, as one writes it without an engine.
+
+    Args:
+        clients: What :func:`federation` made.
+        number: The round.
+        cohort: Its clients.
+        restart: Whether each client begins with the start weights, as in every federated round. A
+            step from there can cost more than one of a network that learned on.
+    """
+    start = {name: t for tree in clients.networks.start.values() for name, t in tree.items()}
     model = clients.networks.new(clients.networks.start)
     optimizer = torch.optim.SGD(model.parameters(), LR)
     for client in cohort:
+        if restart:
+            model.load_state_dict(start)
         data = clients.clients[client]
         rng = torch_rng(SEED, "batches", "round", number, "client", client)
         order = data.rows(torch.randperm(len(data), generator=rng))
@@ -89,33 +103,37 @@ def bare_loop(clients: Federation, number: int, cohort: Sequence[int]) -> None:
             optimizer.step()
 
 
-def pairs(
+def spent(
     clients: Federation,
     numbered: Sequence[Round],
     now: Callable[[], float],
     enough: Callable[[], bool] = lambda: False,
-) -> list[tuple[float, float]]:
-    """Return the seconds of each round and of the bare loop after it; the first pair is warm-up.
+    loops: Sequence[Callable[[Federation, int, Sequence[int]], None]] = (bare_loop,),
+) -> list[tuple[float, ...]]:
+    """Return the seconds of each round and of the loops after it; the first round is warm-up.
 
     Args:
         clients: What :func:`federation` made.
         numbered: What :func:`rounds` gave.
         now: What :func:`clock` gave.
-        enough: Whether to stop after a pair.
+        enough: Whether to stop after a round.
+        loops: What a round is compared with.
     """
     method = FedAvg(plan=Plan(batch_size=BATCH, lr=LR))
     state = {group: dict(tree) for group, tree in clients.networks.start.items()}
-    spent = []
+    found = []
     for number, cohort in numbered:
-        start = now()
+        times = [now()]
         replies = clients.exchange(
             number, cohort, lambda c: method.downlink(state, c), method.client_update
         )
         method.aggregate(state, replies, _NO_SERVER)
         clients.channel.settle()
-        middle = now()
-        bare_loop(clients, number, cohort)
-        spent.append((middle - start, now() - middle))
-        if len(spent) > 1 and enough():
+        times.append(now())
+        for loop in loops:
+            loop(clients, number, cohort)
+            times.append(now())
+        found.append(tuple(after - before for before, after in pairwise(times)))
+        if len(found) > 1 and enough():
             break
-    return spent
+    return found

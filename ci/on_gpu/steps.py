@@ -138,7 +138,7 @@ def engine(site: Site) -> Found:
             break
         clients = engine_cost.federation(name, site.fresh(f"engine-{name}"), device)
         numbered = engine_cost.rounds(clients, site.size.pairs)
-        spent = engine_cost.pairs(clients, numbered, engine_cost.clock(device), site.late)
+        spent = engine_cost.spent(clients, numbered, engine_cost.clock(device), site.late)
         ratios = [ours / bare for ours, bare in spent[1:]]
         rows.append(
             (name, len(ratios), f"{median(ratios):.3f}", f"{min(ratios):.3f}", f"{max(ratios):.3f}",

@@ -65,6 +65,18 @@ def differences(ranking: Ranking) -> tuple[Difference, ...]:
     return tuple(found)
 
 
+def interval_entries(ranking: Ranking) -> dict[str, Entry]:
+    """Return each method's difference from the baseline with its interval by Student's t."""
+    found = {
+        one.method: Entry(
+            _points(one.mean), f"{_interval(one.by_t).text}, n={one.seeds}", order=one.mean
+        )
+        for one in differences(ranking)
+        if one.mean is not None
+    }
+    return {**found, ranking.baseline: Entry("baseline", order=0.0)} if ranking.baseline else found
+
+
 def comparison_tables(board: Leaderboard) -> tuple[Table, ...]:
     """Return one table for each task, without rows where nothing can be compared."""
     return tuple(_table(ranking) for ranking in board.rankings)
@@ -126,7 +138,7 @@ def _side_by_side(rankings: Sequence[Ranking]) -> Table:
         base = _NAMES.get(ranking.baseline, ranking.baseline)
         if base:
             columns.append(Column(f"difference {number}", f"vs {base}, 95 % interval"))
-        apart = {one.method: one for one in differences(ranking)}
+        apart = interval_entries(ranking)
         for standing in whole(ranking):
             row = rows.setdefault(standing.entrant.label, {})
             value = standing.mean_last
@@ -136,11 +148,8 @@ def _side_by_side(rankings: Sequence[Ranking]) -> Table:
                 mark="†" if standing.mark == "tied" else "",
                 order=value.mean if value else None,
             )
-            if (one := apart.get(standing.entrant.label)) and one.mean is not None:
-                ends = f"{_interval(one.by_t).text}, n={one.seeds}"
-                row[f"difference {number}"] = Entry(_points(one.mean), ends, order=one.mean)
-            elif standing.entrant.label == ranking.baseline:
-                row[f"difference {number}"] = Entry("baseline", order=0.0)
+            if difference := apart.get(standing.entrant.label):
+                row[f"difference {number}"] = difference
     none = Entry(units.NONE)
     lines = tuple(
         (Entry(label), *(row.get(column.key, none) for column in columns[1:]))
