@@ -2,18 +2,20 @@
 
     python ci/collect_results.py RUNS OUT
 
-A cell's record, events and checksums are copied, checkpoints are not, and the files of who holds
-what. A report is made from records and events alone: ``gptfl-bench report OUT`` gives the same
-numbers as one of the run folder. Nothing is copied if a record names a path of this machine, or if
-all of it is larger than fits a repository.
+A cell's record and its events, packed, are copied, and the files of who holds what; checkpoints are
+not. A report is made from these alone: ``gptfl-bench report OUT`` gives the same numbers as one of
+the run folder. Nothing is copied if a record names a path of this machine. It ends with a sentence
+if all of it is larger than fits a repository.
 """
 
+import gzip
 import shutil
 import sys
 from pathlib import Path
 
+from gptfl_reports.records import checksums
 from gptfl_reports.records.cells import EVENTS, RECORD, Cell, read_cells
-from gptfl_reports.records.checksums import CHECKSUMS
+from gptfl_reports.records.events import packed
 
 MOST = 15 * 10**6
 """Bytes of all records."""
@@ -28,9 +30,10 @@ def collect(runs: Path, out: Path) -> int:
     for cell in cells:
         place = out / cell.folder.name
         place.mkdir(parents=True, exist_ok=True)
-        for name in (RECORD, EVENTS, CHECKSUMS):
-            if (cell.folder / name).exists():
-                shutil.copyfile(cell.folder / name, place / name)
+        checksums.write(place / RECORD, (cell.folder / RECORD).read_bytes())
+        # Without a time, so that the same events give the same bytes.
+        events = gzip.compress((cell.folder / EVENTS).read_bytes(), mtime=0)
+        checksums.write(packed(place / EVENTS), events)
         partition = cell.record["partition"]["file"]
         (out / partition).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(runs / partition, out / partition)

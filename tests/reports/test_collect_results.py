@@ -39,6 +39,9 @@ def test_rows_are_the_same_and_checkpoints_are_left(
     assert after.keys() == {"fedavg-0", "moon-0"}
     assert all(before[run_id] == row for run_id, row in after.items())
     assert not list(tmp_path.glob("out/*/state"))
+    assert {path.name for path in (tmp_path / "out" / "fedavg-0").iterdir()} == {
+        "checksums.json", "events.jsonl.gz", "record.json",
+    }  # fmt: skip
     assert (tmp_path / "out" / "partitions" / "x.json").exists()
     assert size == sum(p.stat().st_size for p in (tmp_path / "out").rglob("*") if p.is_file())
 

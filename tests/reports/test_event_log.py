@@ -1,5 +1,6 @@
 """The log: what is written is read back, and what a kill cut off is not."""
 
+import gzip
 import json
 import math
 from dataclasses import asdict
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gptfl_reports.records import checksums
 from gptfl_reports.records.checksums import CHECKSUMS
 from gptfl_reports.records.events import (
     CellEnded,
@@ -20,6 +22,7 @@ from gptfl_reports.records.events import (
     SyntheticReady,
     TrafficCounted,
     from_line,
+    packed,
     read_events,
     to_line,
 )
@@ -112,3 +115,29 @@ def test_a_resumed_log_is_cut_back_to_its_checkpoint(tmp_path: Path) -> None:
     anew.append(EVENTS[0])
     anew.close()
     assert list(read_events(path)) == EVENTS[:1]
+
+
+def test_a_packed_log_is_read_where_there_is_no_other(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    lines = "".join(to_line(event) + "\n" for event in EVENTS)
+    checksums.write(packed(log), gzip.compress(lines.encode()))
+    assert list(read_events(log)) == EVENTS
+    log.write_text(to_line(EVENTS[0]) + "\n", encoding="utf-8")
+    assert list(read_events(log)) == EVENTS[:1]
+
+
+def test_a_damaged_packed_log_is_refused(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    data = gzip.compress((to_line(EVENTS[0]) + "\n").encode() * 100)
+    for bad in (data[:-9], b"not gzip", b""):
+        packed(log).write_bytes(bad)
+        with pytest.raises(ValueError, match="a packed log is"):
+            list(read_events(log))
+
+
+def test_a_packed_log_that_unpacks_to_a_bomb_is_refused(tmp_path: Path) -> None:
+    """300 MiB of blanks are 300 kB packed."""
+    log = tmp_path / "events.jsonl"
+    packed(log).write_bytes(gzip.compress(b" " * (300 * 2**20), compresslevel=1))
+    with pytest.raises(ValueError, match="more than 268,435,456 bytes"):
+        list(read_events(log))

@@ -17,6 +17,8 @@ from gptfl_reports.records.files import storing
 
 Status = Literal["finished", "running", "diverged", "refused", "failed"]
 Direction = Literal["down", "up", "once"]
+_MOST = 2**28
+"""Bytes that a packed log may hold."""
 
 
 @dataclass(frozen=True)
@@ -240,17 +242,40 @@ def from_line(line: str) -> Event | None:
 def read_events(path: Path) -> Iterator[Event]:
     """Yield the events of a log; a last line that was cut off by a kill is left out.
 
+    Args:
+        path: The log. Where it is missing, one packed with gzip beside it is read: ``path.gz``.
+
     Raises:
-        ValueError: If the log is damaged.
+        ValueError: If the log is damaged, or holds more than 256 MiB unpacked.
     """
     try:
         log = checksums.read(path, begins=True).decode()
     except FileNotFoundError:
-        return
+        try:
+            log = _unpacked(checksums.read(packed(path))).decode()
+        except FileNotFoundError:
+            return
     for line in log.split("\n")[:-1]:
         event = from_line(line)
         if event is not None:
             yield event
+
+
+def packed(path: Path) -> Path:
+    """Return where a log lies that was packed with gzip, to a seventh of its size."""
+    return path.with_name(f"{path.name}.gz")
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Return what gzip packed, which may be far larger than its file."""
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        log = unpacking.decompress(data, _MOST)
+    except zlib.error as error:
+        raise ValueError(f"a packed log is damaged: {error}") from error
+    if not unpacking.eof:
+        raise ValueError(f"a packed log is cut off, or holds more than {_MOST:,} bytes")
+    return log
 
 
 def says_ended(path: Path) -> bool:
