@@ -140,7 +140,9 @@ def fit(
     """
     examples = len(data)
     total = plan.total_steps(examples) if examples else 0
-    optimizer = _optimizer(model, plan)
+    # Walking through all layers in every step would cost a small network a twentieth of it.
+    parameters = list(model.parameters())
+    optimizer = _optimizer(parameters, plan)
     _set_to_train(model)
     step, drawn, lr_sum, mean_loss, epoch = 0, 0, 0.0, math.nan, 0
     while step < total:
@@ -158,7 +160,7 @@ def fit(
             if after_backward is not None:
                 after_backward(model)
             if plan.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), plan.clip_norm)
+                nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
             optimizer.step(lr)
             losses.append(value.detach())
             sizes.append(len(y))
@@ -183,10 +185,10 @@ def _mean(losses: list[Tensor], sizes: list[int]) -> float:
     return float((values * weights).sum() / weights.sum())
 
 
-def _optimizer(model: nn.Module, plan: Plan) -> Descent:
+def _optimizer(parameters: list[nn.Parameter], plan: Plan) -> Descent:
     if plan.optimizer == "adamw":
-        return AdamW(model.parameters(), plan.weight_decay)
-    return Sgd(model.parameters(), plan.momentum, plan.weight_decay)
+        return AdamW(parameters, plan.weight_decay)
+    return Sgd(parameters, plan.momentum, plan.weight_decay)
 
 
 def _set_to_train(model: nn.Module) -> None:
