@@ -25,9 +25,8 @@ from document_digits import filled, marks
 
 from gptfl_reports.claims.paper import claims
 from gptfl_reports.claims.table import verdict_table
-from gptfl_reports.claims.verdicts import verdicts
+from gptfl_reports.claims.verdicts import settings_of, verdicts
 from gptfl_reports.numbers.board import Leaderboard, leaderboard
-from gptfl_reports.numbers.tasks import flat
 from gptfl_reports.records.cells import Cell, read_cells
 from gptfl_reports.report import write_report
 from gptfl_reports.tables.comparison import interval_entries
@@ -39,7 +38,8 @@ PAGE = ROOT / "reports/RESULTS.md"
 RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
 DRAWN = ("curves.svg", "communication.svg", "diversity.svg", "sweeps.svg")
-_COLUMNS = ("method", "mean_last", "start", "up", "to_target", "status")
+_NOTES = ("Data", "Partition", "Model", "Budget", "Synthetic", "Preset", "Mean", "Bold")
+_COLUMNS = ("method", "mean_last", "start", "to_target", "status")
 
 
 def table(mark: str, cells: Sequence[Cell], board: Leaderboard) -> Table:
@@ -65,7 +65,7 @@ def _methods(dataset: str, settings: dict[str, str], board: Leaderboard) -> Tabl
         (ranking, shown)
         for ranking, shown in zip(board.rankings, leaderboard_tables(board), strict=True)
         if ranking.task.cells[0].record["dataset"]["name"] == dataset
-        and settings.items() <= _plain(ranking.task.cells[0]).items()
+        and settings.items() <= settings_of(ranking.task.cells[0]).items()
     ]
     if len(fitting) != 1:
         titles = [ranking.task.title for ranking, _ in fitting]
@@ -77,11 +77,8 @@ def _methods(dataset: str, settings: dict[str, str], board: Leaderboard) -> Tabl
     columns = list(chosen.columns)
     columns.insert(at, Column("apart", "vs FedAvg, 95 % interval"))
     rows = [(*row[:at], apart.get(row[0].text, Entry("–")), *row[at:]) for row in chosen.rows]
-    return replace(chosen, columns=tuple(columns), rows=tuple(rows))
-
-
-def _plain(cell: Cell) -> dict[str, str]:
-    return {key: text.strip('"') for key, text in flat(cell.record["config"]).items()}
+    notes = tuple(note for note in chosen.notes if note.startswith(_NOTES))
+    return replace(chosen, columns=tuple(columns), rows=tuple(rows), notes=notes)
 
 
 def _search(dataset: str) -> Table:
@@ -126,10 +123,9 @@ def _brief(settings: str) -> str:
 if __name__ == "__main__":
     read = read_cells(RECORDS)
     ranked = leaderboard(read)
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(
-        filled(text, {mark: table(mark, read, ranked) for mark in marks(text)}), "utf-8"
-    )
+    page = PAGE.read_text(encoding="utf-8")
+    made = {mark: table(mark, read, ranked) for mark in marks(page)}
+    PAGE.write_text(filled(page, made), encoding="utf-8")
     with tempfile.TemporaryDirectory() as scratch:
         for path in write_report(RECORDS, Path(scratch)):
             if path.name in DRAWN:

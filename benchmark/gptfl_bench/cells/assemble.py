@@ -85,6 +85,7 @@ def build_server(
         log,
         watch=Watch(world.evaluation, watched) if watched != 0 else None,
         on_epoch=lambda done, due: progress.stage("pre-training epochs", done, due),
+        held_out=world.public,
     )
 
     @cache

@@ -50,6 +50,8 @@ def describe(spec: CellSpec, world: World, command: str, partition_name: str) ->
     if spec.uses_synthetic:
         wanted["generator"] = settings.generators.get(settings.synthetic.generator, {})
         wanted["prompts"] = settings.prompts.get(settings.synthetic.prompts, {})
+        if not settings.synthetic.real:
+            del wanted["synthetic"]["real"]
     else:
         del wanted["synthetic"], wanted["quality"]
     return RunRecord(

@@ -226,6 +226,9 @@ class CellSpec:
         if self.uses_synthetic:
             # Other weights under the same name make other data.
             made_by += [self._generator_fingerprint, self.prompt_writer().fingerprint]
+            if not settings["synthetic"]["real"]:
+                # Nor could real samples take their place.
+                del settings["synthetic"]["real"]
         else:
             del settings["synthetic"], settings["labels"]
         if not self.settings.secure_aggregation:

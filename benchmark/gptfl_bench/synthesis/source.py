@@ -36,6 +36,9 @@ class SyntheticSettings:
         guidance_low: Smallest guidance scale drawn for an image.
         guidance_high: Largest; the paper draws from 1 to 5 (section 3.1).
         seed: Seed of prompts and samples; one set serves all seeds of a run.
+        real: Whether real samples that no client gets, with their labels, take the place of
+            generated ones, as many of them: what a start from them would be worth. They are those
+            of ``public.source=held_out``.
     """
 
     generator: str = AUTO
@@ -44,6 +47,7 @@ class SyntheticSettings:
     guidance_low: float = 1.0
     guidance_high: float = 5.0
     seed: int = 0
+    real: bool = False
 
     def __post_init__(self) -> None:
         """Refuse impossible values.

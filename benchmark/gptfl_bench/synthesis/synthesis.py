@@ -43,6 +43,7 @@ class Synthesis:
         watch: Looks at networks that are pre-trained; its scores go to the log alone.
         on_epoch: Called with epochs done and due.
         made: The synthetic data set, once there is one.
+        held_out: Real samples with labels that no client has; None if there are none.
     """
 
     seed: int
@@ -56,6 +57,7 @@ class Synthesis:
     watch: Watch | None = None
     on_epoch: Callable[[int, int], None] = lambda done, due: None
     made: SyntheticSet | None = None
+    held_out: Samples | None = None
     _labels: list[str] | None = None
 
     def uncounted(self) -> "Synthesis":
@@ -80,11 +82,39 @@ class Synthesis:
                 "label discovery told no name, so there is nothing to generate; set "
                 "labels.k_anonymity lower."
             )
-        made = self.made = self.source.samples(labels)
-        self.log(made.ready)
+        if self.source.settings.real:
+            samples = self._real(labels)
+        else:
+            made = self.made = self.source.samples(labels)
+            self.log(made.ready)
+            samples = made.samples
         # Several networks may be trained on them, each under a key of what they are.
-        known = replace(made.samples, known=made.samples.checksum())
+        known = replace(samples, known=samples.checksum())
         return known.to(self.networks.device)
+
+    def _real(self, labels: Sequence[str]) -> Samples:
+        """Return the first real samples of each label, as many as would be generated.
+
+        Raises:
+            Refusal: If there are not so many.
+        """
+        names, each = self.source.task.label_names, self.source.each(labels)
+        if self.held_out is None:
+            raise Refusal(
+                "synthetic.real=true takes real samples that no client gets; set "
+                "public.source=held_out."
+            )
+        chosen = []
+        for label in labels:
+            rows = (self.held_out.labels == names.index(label)).nonzero().flatten()
+            if len(rows) < each:
+                raise Refusal(
+                    f"{len(rows)} of the samples kept from the clients have the label {label!r}, "
+                    f"and {each} are asked for; set a smaller synthetic.multiplier or a larger "
+                    "public.share."
+                )
+            chosen.append(rows[:each])
+        return self.held_out.select(torch.cat(chosen))
 
     def pretrained(
         self,

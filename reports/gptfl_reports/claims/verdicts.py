@@ -22,7 +22,7 @@ SAME = 0.01
 """Values are the same where the interval of their difference lies within one point of zero."""
 FIRST = 10
 """Rounds that count as the first ones."""
-_UNSAID = {"regime": '"short"', "precision": '"float32"'}
+_UNSAID = {"regime": "short", "precision": "float32"}
 """What records leave out that have it as ever."""
 
 Decision = Literal["agrees", "does not agree", "within the noise", "not decided"]
@@ -89,11 +89,18 @@ def verdicts(cells: Iterable[Cell], claims: Sequence[Claim]) -> tuple[Verdict, .
         and not cell.record["preset"]["quick"]
         and cell.record["dataset"]["evaluated_on"] == "test"
     ]
-    known = [(cell, _UNSAID | flat(cell.record["config"])) for cell in counted]
+    known = [(cell, settings_of(cell)) for cell in counted]
     return tuple(
         Verdict(claim, tuple(_outcome(claim, pair, known) for pair in claim.pairs))
         for claim in claims
     )
+
+
+def settings_of(cell: Cell) -> dict[str, str]:
+    """Return a cell's settings by dotted name, as text without quotes."""
+    said = {key: text.strip('"') for key, text in flat(cell.record["config"]).items()}
+    unsaid = _UNSAID | ({"synthetic.real": "false"} if "synthetic.generator" in said else {})
+    return unsaid | said
 
 
 Known = Sequence[tuple[Cell, Mapping[str, str]]]
@@ -159,7 +166,7 @@ def _cells(dataset: str, side: Side, known: Known) -> dict[object, list[Cell]]:
 def _has(config: Mapping[str, str], key: str, text: str) -> bool:
     """Return whether a setting is what a claim says, or one of a section that a cell is without."""
     if key in config:
-        return config[key].strip('"') == text
+        return config[key] == text
     section, _, inner = key.partition(".")
     return bool(inner) and not any(other.startswith(f"{section}.") for other in config)
 

@@ -18,7 +18,7 @@ _NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search", "quali
 """Parts of a resolved configuration that may differ between cells of one entrant."""
 _MAKERS = ("gptfl-bench", "torch")
 """Whose versions must be equal for cells to differ in nothing but the seed."""
-_CALLED = {"public.source": "public data"}
+_CALLED = {"public.source": "public data", "synthetic.real": "real samples"}
 """Settings whose last word alone does not say what they are."""
 LOCAL_BUDGET = ("epochs", "steps", "batch_size")
 """Parts of the local plan that are budget, not tuning: a comparison must hold them equal."""
@@ -274,6 +274,9 @@ def _entrants(cells: Sequence[Cell]) -> tuple[Entrant, ...]:
 def settings(record: RunRecord) -> dict[str, str]:
     """Return what must be equal for two cells to be repetitions of one another."""
     own = {k: v for k, v in flat(record["config"]).items() if not k.startswith("secure")}
+    if "synthetic.generator" in own:
+        # Records leave out what was not asked for.
+        own = {"synthetic.real": "false"} | own
     return own | {
         "sealed": sealing(record),
         "source": record["method_sha256"][:8],

@@ -86,6 +86,8 @@ def _synthetic(task: TaskGroup) -> str:
 
 
 def _made_by(settings: Mapping[str, Any]) -> str:
+    if settings.get("real"):
+        return f"real samples kept from all clients, {settings['multiplier']:g} times the rest"
     return (
         f"{settings['generator']} with prompts by {settings['prompts']}, "
         f"{settings['multiplier']:g} times the training samples"
