@@ -33,7 +33,7 @@ def refuse_unmet(spec: CellSpec, world: World) -> None:
             f"{spec.name} needs {hidden[0]}, which secure aggregation hides from the server; "
             "set secure_aggregation=false."
         )
-    if spec.uses_synthetic and spec.no_generator:
+    if spec.uses_generator and spec.no_generator:
         raise Refusal(spec.no_generator)
     _refuse_own_data(spec, world.task)
     shape = world.task.input_shape
@@ -51,7 +51,7 @@ def _refuse_own_data(spec: CellSpec, task: Task) -> None:
     Raises:
         Refusal: Naming the generator.
     """
-    if not task.made_by or not spec.uses_synthetic:
+    if not task.made_by or not spec.uses_generator:
         return
     name = spec.settings.synthetic.generator
     both = sorted({*getattr(spec.generator(), "made_by", (name,))}.intersection(task.made_by))

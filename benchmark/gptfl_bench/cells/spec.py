@@ -197,6 +197,11 @@ class CellSpec:
         public = self.uses_public and self.settings.public.source == "synthetic"
         return public or Need.GENERATOR in self.method.needs
 
+    @property
+    def uses_generator(self) -> bool:
+        """Whether a generator has a part in the result; real samples may take the place of its."""
+        return self.uses_synthetic and not self.settings.synthetic.real
+
     def identity(self) -> dict[str, object]:
         """Return everything that determines the result.
 
@@ -224,10 +229,10 @@ class CellSpec:
             del settings["public"]
         made_by: list[str] = []
         if self.uses_synthetic:
-            # Other weights under the same name make other data.
-            made_by += [self._generator_fingerprint, self.prompt_writer().fingerprint]
-            if not settings["synthetic"]["real"]:
-                # Nor could real samples take their place.
+            if self.uses_generator:
+                # Other weights under the same name make other data.
+                made_by += [self._generator_fingerprint, self.prompt_writer().fingerprint]
+                # Cells were made before real samples could take their place.
                 del settings["synthetic"]["real"]
         else:
             del settings["synthetic"], settings["labels"]
@@ -273,7 +278,7 @@ class CellSpec:
         Raises:
             UsageError: If it can't or may not be downloaded, or is not what it should be.
         """
-        if self.uses_synthetic and not self.no_generator:
+        if self.uses_generator and not self.no_generator:
             part = self.generator()
             if isinstance(part, Placed):
                 part.bring()

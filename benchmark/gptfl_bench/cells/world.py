@@ -75,7 +75,7 @@ def check_worlds(cells: Sequence[CellSpec]) -> None:
 def _check_task(cells: Sequence[CellSpec]) -> None:
     by_seed = {spec.seed: spec for spec in reversed(cells)}
     data = {spec.seed: data_of(spec) for spec in by_seed.values()}
-    if users := [spec for spec in cells if spec.uses_synthetic]:
+    if users := [spec for spec in cells if spec.uses_generator]:
         users[0].bring_generator()
     first = cells[0]
     task, device = data[first.seed].task, pick_device(first.settings.device)

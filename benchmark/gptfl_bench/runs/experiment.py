@@ -48,7 +48,7 @@ class RunPlan:
             UsageError: If they can't be read or brought.
         """
         self.cells[0].load_task()
-        for cell in [cell for cell in self.cells if cell.uses_synthetic][:1]:
+        for cell in [cell for cell in self.cells if cell.uses_generator][:1]:
             cell.bring_generator()
 
 

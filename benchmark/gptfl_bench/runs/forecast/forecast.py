@@ -218,11 +218,14 @@ class _Ahead:
         """
         if not spec.uses_synthetic:
             return 0, {}
-        generator, labels = source.fitting_generator(), source.task.label_names
+        labels = source.task.label_names
+        samples = source.each(labels) * len(labels)
+        if not spec.uses_generator:
+            return samples, {}
+        generator = source.fitting_generator()
         each = kept.seconds_a_sample(source, generator)
         if each is None:
             self.unknown.append(f"generation by {source.settings.generator!r}")
-        samples = source.each(labels) * len(labels)
         return samples, {_key("synthetic", setup.origin(spec, source)): samples * (each or 0.0)}
 
 

@@ -126,7 +126,9 @@ def synthetic_data(specs: Sequence[CellSpec]) -> list[str]:
     """Return what makes the cells' synthetic data and what that downloads; nothing if none do."""
     made = {}
     for spec in specs:
-        if spec.uses_synthetic:
+        if spec.uses_synthetic and not spec.uses_generator:
+            made["real"] = "real samples that no client holds"
+        elif spec.uses_synthetic:
             part = None if spec.no_generator else spec.generator()
             due = part.to_fetch if isinstance(part, Placed) else 0
             words = f" ({_bytes(due)} to download)" if due else ""
