@@ -155,3 +155,13 @@ def test_several_tasks_are_named_by_what_differs_and_ranked_side_by_side(
 def test_one_task_needs_no_matrix(make_cell: MakeCell, run_folder: Path) -> None:
     make_cell("fedavg", 0)
     assert matrix(leaderboard(read_cells(run_folder))) is None
+
+
+def test_a_task_alone_on_its_data_is_named_by_them(make_cell: MakeCell, run_folder: Path) -> None:
+    for rounds in (10, 20):
+        make_cell("fedavg", 0, [0.1, 0.5], run_id=f"a {rounds}", cohort_size=rounds)
+    make_cell("fedavg", 0, [0.1, 0.5], run_id="b", dataset={"name": "speech_commands"}, rounds=7)
+    found = matrix(leaderboard(read_cells(run_folder)))
+    assert found is not None
+    assert [title.startswith("digits · ") for title in found.titles] == [True, True, False]
+    assert found.titles[2] == "speech_commands"

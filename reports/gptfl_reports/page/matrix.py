@@ -64,19 +64,28 @@ def matrix(board: Leaderboard) -> Matrix | None:
 
 
 def short_titles(rankings: Sequence[Ranking]) -> tuple[str, ...]:
-    """Return for each task its data set and what else sets it apart from the page's other tasks."""
+    """Return for each task its data set, and what sets it apart from others on the same data."""
     records = [ranking.task.cells[0].record for ranking in rankings]
+    names = [data_title([record]) for record in records]
+    titles = dict(enumerate(names))
+    for name in dict.fromkeys(names):
+        numbers = [number for number, own in enumerate(names) if own == name]
+        for number, words in zip(numbers, _apart([records[n] for n in numbers]), strict=True):
+            titles[number] = " · ".join((name, *words))
+    return tuple(titles.values())
+
+
+def _apart(records: Sequence[RunRecord]) -> list[tuple[str, ...]]:
+    """Return for each of some tasks on the same data the parts that not all of them share."""
     parts = [
-        [data_title([record]) for record in records],
         _partitions(records),
         [record["model"]["name"] for record in records],
         [budget(record) for record in records],
         [f"target {record['target']}" for record in records],
         [f"preset {record['preset']['name']}" for record in records],
     ]
-    # A part that all have says nothing.
-    told = [parts[0], *(part for part in parts[1:] if len(set(part)) > 1)]
-    return tuple(" · ".join(words) for words in zip(*told, strict=True))
+    told = [part for part in parts if len(set(part)) > 1]
+    return list(zip(*told, strict=True)) if told else [()] * len(records)
 
 
 def _partitions(records: Sequence[RunRecord]) -> list[str]:
