@@ -1,16 +1,17 @@
-"""Put the tables of a run folder into README.md and docs/digits.md, between their marks.
+"""Put the tables of a run folder into docs/digits.md, between their marks.
 
     python ci/document_digits.py RUN_FOLDER
 
-A mark is ``<!-- table: NAME -->``; what stands from there to ``<!-- end -->`` is made anew. The
-commands that make the run folder are in docs/digits.md.
+Marks are those of ``marked_tables.py``. The commands that make the run folder are in
+docs/digits.md.
 """
 
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+
+from marked_tables import filled
 
 from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.numbers.tasks import regime
@@ -19,11 +20,10 @@ from gptfl_reports.records.schema import ABLATED
 from gptfl_reports.tables.ablations import ablation_tables
 from gptfl_reports.tables.comparison import regimes_tables
 from gptfl_reports.tables.leaderboard import leaderboard_tables
-from gptfl_reports.tables.table import Table, markdown
+from gptfl_reports.tables.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/digits.md")
-_MARKED = re.compile(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGE = ROOT / "docs/digits.md"
 _COLUMNS = ("method", "mean_last", "best", "start", "down", "up", "to_target", "saw")
 _WARM = "gptfl+"
 
@@ -56,27 +56,6 @@ def _only(table: Table, *, warm: bool) -> Table:
     return replace(table, rows=kept)
 
 
-def marks(text: str) -> list[str]:
-    """Return the names of a page's marks."""
-    return [found[2] for found in _MARKED.finditer(text)]
-
-
-def filled(text: str, by_name: dict[str, Table]) -> str:
-    """Return a page with every marked table made anew.
-
-    Raises:
-        KeyError: If the run folder gives no table of a mark's name.
-    """
-    return _MARKED.sub(lambda m: f"{m[1]}\n{_body(by_name[m[2]])}\n{m[3]}", text)
-
-
-def _body(table: Table) -> str:
-    """Return the table and its notes without the heading."""
-    return markdown(table).partition("\n")[2].strip("\n") + "\n"
-
-
 if __name__ == "__main__":
     made = dict(found(leaderboard(read_cells(Path(sys.argv[1])))))
-    for name in PAGES:
-        path = ROOT / name
-        path.write_text(filled(path.read_text(encoding="utf-8"), made), encoding="utf-8")
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")

@@ -2,33 +2,32 @@
 
     python ci/document_results.py
 
-A mark is ``<!-- table: KIND DATASET [key=value ..] -->``; what stands from there to
-``<!-- end -->`` is made anew. Kinds:
+Marks, as in ``marked_tables.py``:
 
-``methods``
-    All methods of the one task on that data set whose settings are those of the mark.
-``claims``
-    The verdicts on the paper's claims that are tested on that data set.
-``search``
+``<!-- table: methods DATASET [key=value ..] -->``
+    All methods of the one task on a data set that has these settings.
+``<!-- table: claims -->``
+    The verdicts on the paper's claims, as far as cells are there.
+``<!-- table: search DATASET -->``
     What a worse rate costs each arm, from the scores of the committed search.
 """
 
 import csv
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
-from document_digits import filled, marks
+from marked_tables import filled, marks
 
 from gptfl_reports.claims.paper import claims
 from gptfl_reports.claims.table import verdict_table
 from gptfl_reports.claims.verdicts import settings_of, verdicts
 from gptfl_reports.numbers.board import Leaderboard, leaderboard
+from gptfl_reports.numbers.standings import Ranking
 from gptfl_reports.records.cells import Cell, read_cells
-from gptfl_reports.report import write_report
+from gptfl_reports.report import Report
 from gptfl_reports.tables.comparison import interval_entries
 from gptfl_reports.tables.leaderboard import leaderboard_tables
 from gptfl_reports.tables.table import Column, Entry, Table
@@ -48,37 +47,65 @@ def table(mark: str, cells: Sequence[Cell], board: Leaderboard) -> Table:
     Raises:
         ValueError: If the mark names no kind, or not one task.
     """
-    kind, dataset, *settings = mark.split()
+    kind, *words = mark.split()
     if kind == "methods":
-        return _methods(dataset, dict(word.split("=", 1) for word in settings), board)
+        return _methods(words, board)
     if kind == "claims":
-        asked = [claim for claim in claims() if claim.dataset == dataset]
-        return verdict_table(verdicts(cells, asked))
+        return _claims(cells)
     if kind == "search":
-        return _search(dataset)
+        return _search(words[0])
     raise ValueError(f"no table of the kind {kind!r}")
 
 
-def _methods(dataset: str, settings: dict[str, str], board: Leaderboard) -> Table:
-    """Return a task's leaderboard with the interval of each difference from FedAvg."""
+def figures(page_marks: Sequence[str], board: Leaderboard) -> dict[str, bytes]:
+    """Return the figures of the tasks whose methods a page shows, by file name."""
+    tasks = [
+        _task(words, board).task for kind, *words in map(str.split, page_marks) if kind == "methods"
+    ]
+    report = Report.of([cell for task in tasks for cell in task.cells], RECORDS)
+    return {name: data for name, data in report.figures.files().items() if name in DRAWN and data}
+
+
+def _task(words: Sequence[str], board: Leaderboard) -> Ranking:
+    """Return the one task on a data set whose settings are given.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    dataset, *pairs = words
+    settings = dict(pair.split("=", 1) for pair in pairs)
     fitting = [
-        (ranking, shown)
-        for ranking, shown in zip(board.rankings, leaderboard_tables(board), strict=True)
+        ranking
+        for ranking in board.rankings
         if ranking.task.cells[0].record["dataset"]["name"] == dataset
         and settings.items() <= settings_of(ranking.task.cells[0]).items()
     ]
     if len(fitting) != 1:
-        titles = [ranking.task.title for ranking, _ in fitting]
-        raise ValueError(f"{dataset} with {settings} is not one task but {titles}")
-    ((ranking, shown),) = fitting
-    chosen = shown.select(_COLUMNS)
+        titles = [ranking.task.title for ranking in fitting]
+        raise ValueError(f"{' '.join(words)} is not one task but {titles}")
+    return fitting[0]
+
+
+def _methods(words: Sequence[str], board: Leaderboard) -> Table:
+    """Return a task's leaderboard with the interval of each difference from FedAvg."""
+    ranking = _task(words, board)
+    shown = leaderboard_tables(board)[board.rankings.index(ranking)].select(_COLUMNS)
     apart = interval_entries(ranking)
     at = 2
-    columns = list(chosen.columns)
+    columns = list(shown.columns)
     columns.insert(at, Column("apart", "vs FedAvg, 95 % interval"))
-    rows = [(*row[:at], apart.get(row[0].text, Entry("–")), *row[at:]) for row in chosen.rows]
-    notes = tuple(note for note in chosen.notes if note.startswith(_NOTES))
-    return replace(chosen, columns=tuple(columns), rows=tuple(rows), notes=notes)
+    rows = [(*row[:at], apart.get(row[0].text, Entry("–")), *row[at:]) for row in shown.rows]
+    notes = tuple(note for note in shown.notes if note.startswith(_NOTES))
+    return replace(shown, columns=tuple(columns), rows=tuple(rows), notes=notes)
+
+
+def _claims(cells: Sequence[Cell]) -> Table:
+    """Return the verdicts, without pairs of which no cells are there yet."""
+    found = [
+        replace(verdict, outcomes=tuple(o for o in verdict.outcomes if o.value))
+        for verdict in verdicts(cells, claims())
+    ]
+    return verdict_table([v for v in found if v.outcomes or v.claim.untestable])
 
 
 def _search(dataset: str) -> Table:
@@ -126,8 +153,6 @@ if __name__ == "__main__":
     page = PAGE.read_text(encoding="utf-8")
     made = {mark: table(mark, read, ranked) for mark in marks(page)}
     PAGE.write_text(filled(page, made), encoding="utf-8")
-    with tempfile.TemporaryDirectory() as scratch:
-        for path in write_report(RECORDS, Path(scratch)):
-            if path.name in DRAWN:
-                FIGURES.mkdir(exist_ok=True)
-                (FIGURES / path.name).write_bytes(path.read_bytes())
+    FIGURES.mkdir(exist_ok=True)
+    for name, data in figures(marks(page), ranked).items():
+        (FIGURES / name).write_bytes(data)

@@ -1,10 +1,23 @@
 """What mkdocs does to a page of the site beside what its plugins do."""
 
 import re
+from pathlib import Path
 
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+REPORTS = Path(__file__).resolve().parents[1] / "reports"
 _ROLE = re.compile(r":(?:attr|class|func|meth|mod):<code>(?:~[\w.]*\.)?")
 
 
 def on_page_content(html: str, **_: object) -> str:
     """Return a page in which docstrings' roles, as in :func:`~module.name`, are plain names."""
     return _ROLE.sub("<code>", html)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Return the pages with that of the results, which lies beside its records, and its figures."""
+    for path in (REPORTS / "RESULTS.md", *sorted((REPORTS / "figures").glob("*.svg"))):
+        name = path.relative_to(REPORTS).as_posix()
+        files.append(File.generated(config, name, abs_src_path=str(path)))
+    return files

@@ -1,0 +1,61 @@
+"""The page of results: what it says is in the committed records, and comes out of them again."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from gptfl_reports.numbers.board import leaderboard
+from gptfl_reports.records.cells import read_cells
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "ci"))
+
+import document_results  # type: ignore[import-not-found]  # noqa: E402  # ci/
+import marked_tables  # type: ignore[import-not-found]  # noqa: E402  # ci/
+
+PAGE = ROOT / "reports" / "RESULTS.md"
+_TABLE = re.compile(r"<!-- table: .*?<!-- end -->", re.DOTALL)
+_CODE = re.compile(r"```.*?```|`[^`]*`|\[[^\]]*\]\([^)]*\)", re.DOTALL)
+_NUMBER = re.compile(r"(?<![\w.])\d+\.\d+|\d+(?= (?:%|points?\b|MB\b))")
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return PAGE.read_text(encoding="utf-8")
+
+
+def test_records_give_every_table_of_the_page(page: str) -> None:
+    cells = read_cells(document_results.RECORDS)
+    board = leaderboard(cells)
+    made = {mark: document_results.table(mark, cells, board) for mark in marked_tables.marks(page)}
+    assert made
+    assert marked_tables.filled(page, made) == page
+
+
+def test_numbers_of_the_text_stand_in_its_tables(page: str) -> None:
+    tables = " ".join(_TABLE.findall(page)).replace("\N{MINUS SIGN}", "-")
+    there = set(re.findall(r"\d+(?:\.\d+)?", tables))
+    text = _CODE.sub("", _TABLE.sub("", page))
+    said = _NUMBER.findall(text)
+    assert said
+    assert [number for number in said if number not in there] == []
+
+
+def test_the_page_is_short_and_its_figures_are_there(page: str) -> None:
+    assert len(page.splitlines()) <= 200
+    figures = re.findall(r"\]\((figures/[^)]+)\)", page)
+    assert figures
+    assert all((PAGE.parent / figure).is_file() for figure in figures)
+
+
+def test_records_fit_a_repository() -> None:
+    files = [path for path in document_results.RECORDS.rglob("*") if path.is_file()]
+    assert 0 < sum(path.stat().st_size for path in files) <= 15 * 10**6
+
+
+def test_a_task_that_is_not_there_is_said(page: str) -> None:
+    cells = read_cells(document_results.RECORDS)
+    with pytest.raises(ValueError, match="is not one task but"):
+        document_results.table("methods cifar10 cohort_size=99", cells, leaderboard(cells))
