@@ -37,7 +37,7 @@ PAGE = ROOT / "reports/RESULTS.md"
 RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
 DRAWN = ("curves.svg", "communication.svg", "diversity.svg", "sweeps.svg")
-_NOTES = ("Data", "Partition", "Model", "Budget", "Synthetic", "Preset", "Mean", "Bold")
+_NOTES = ("Data", "Model", "Budget", "Synthetic", "Preset", "Mean", "Bold")
 _COLUMNS = ("method", "mean_last", "start", "to_target", "status")
 
 

@@ -15,12 +15,15 @@ from gptfl_reports.numbers.standings import whole
 from gptfl_reports.numbers.tasks import (
     LOCAL_BUDGET,
     QUICK,
+    clients,
+    cohort,
     data_title,
     differences,
     flat,
     metric_words,
     plan_of,
     settings,
+    sharing_settings,
 )
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.schema import RunRecord, describe
@@ -210,7 +213,7 @@ def _task_key(record: RunRecord, sweep: Sweep) -> str:
             [data[key] for key in ("name", "version", "note", "evaluated_on", "sha256")],
             _shared(record, sweep),
             [record["model"][key] for key in ("name", "parameters", "buffers")],
-            [record["rounds"], record["num_clients"]],
+            [record["rounds"], clients(record)],
             "" if sweep.setting == "cohort_size" else record["cohort_size"],
             [plan.get(key) for key in LOCAL_BUDGET],
             [record["metric"], preset["name"], preset["quick"]],
@@ -220,18 +223,20 @@ def _task_key(record: RunRecord, sweep: Sweep) -> str:
 
 def _shared(record: RunRecord, sweep: Sweep) -> str:
     """Return how clients share the data, without what is varied."""
-    settings, varied = record["partition"]["settings"], sweep.setting.removeprefix("partition.")
+    settings, varied = sharing_settings(record), sweep.setting.removeprefix("partition.")
     told = {key: value for key, value in settings.items() if key != varied}
     return describe(record["partition"]["recipe"], told)
 
 
 def _title(cells: Sequence[Cell], sweep: Sweep) -> str:
     record = cells[0].record
-    cohort = "," if sweep.setting == "cohort_size" else f" of {record['cohort_size']} of"
+    of = clients(record)
+    everyone = "clients as the data have them" if of is None else f"{of} clients"
+    in_a_round = f", {everyone}" if sweep.setting == "cohort_size" else f" of {cohort(record)}"
     parts = (
         data_title([cell.record for cell in cells]),
         _shared(record, sweep),
         record["model"]["name"],
-        f"{record['rounds']} rounds{cohort} {record['num_clients']} clients",
+        f"{record['rounds']} rounds{in_a_round}",
     )
     return " · ".join(parts)

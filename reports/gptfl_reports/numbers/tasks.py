@@ -155,14 +155,35 @@ def fate(status: str, reason: str = "") -> str:
 
 
 def sharing(record: RunRecord) -> str:
-    """Return the partition's recipe with its settings, the seed left out."""
-    return describe(record["partition"]["recipe"], record["partition"]["settings"])
+    """Return the partition's recipe with its settings, what hangs on the seed left out."""
+    return describe(record["partition"]["recipe"], sharing_settings(record))
+
+
+def sharing_settings(record: RunRecord) -> dict[str, str | int | float | None]:
+    """Return a partition's settings without the number of clients where the data decide it.
+
+    Where clients are speakers, one of whose samples are all held out is missing with some seeds.
+    """
+    settings = dict(record["partition"]["settings"])
+    if clients(record) is None:
+        settings.pop("num_clients", None)
+    return settings
+
+
+def clients(record: RunRecord) -> int | None:
+    """Return a task's number of clients; None where the data decide it, so that seeds differ."""
+    return None if record["config"].get("num_clients") == 0 else record["num_clients"]
+
+
+def cohort(record: RunRecord) -> str:
+    """Return how many clients take part in a round, and of how many: ``10 of 100 clients``."""
+    of = clients(record)
+    return f"{record['cohort_size']}{'' if of is None else f' of {of}'} clients"
 
 
 def budget(record: RunRecord) -> str:
     """Return how many rounds of how many clients a task has, in words."""
-    of = f"{record['cohort_size']} of {record['num_clients']} clients"
-    return f"{record['rounds']} rounds of {of}" + regime_words(record, ", {}")
+    return f"{record['rounds']} rounds of {cohort(record)}" + regime_words(record, ", {}")
 
 
 def regime(record: RunRecord) -> str:
@@ -228,7 +249,7 @@ def setting_key(record: RunRecord) -> str:
             [data[key] for key in ("name", "version", "note", "evaluated_on", "sha256")],
             sharing(record),
             [model["name"], model["parameters"], model["buffers"]],
-            [record["num_clients"], record["cohort_size"]],
+            [clients(record), record["cohort_size"]],
             [record["metric"], record["target"]],
             [record["preset"]["name"], record["preset"]["quick"]],
         ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.ranks import rank_of, ranks
 from gptfl_reports.numbers.standings import Ranking, whole
-from gptfl_reports.numbers.tasks import budget, data_title, sharing
+from gptfl_reports.numbers.tasks import budget, data_title, sharing, sharing_settings
 from gptfl_reports.records.schema import RunRecord
 from gptfl_reports.tables import units
 
@@ -92,7 +92,7 @@ def _partitions(records: Sequence[RunRecord]) -> list[str]:
     """Return how each task's data are shared: of one recipe, only the settings that differ."""
     if len({record["partition"]["recipe"] for record in records}) > 1:
         return [sharing(record) for record in records]
-    settings = [record["partition"]["settings"] for record in records]
+    settings = [sharing_settings(record) for record in records]
     names = sorted({name for one in settings for name in one} - {"seed"})
     differ = [name for name in names if len({one.get(name) for one in settings}) > 1]
     return [", ".join(f"{name}={one.get(name)}" for name in differ) for one in settings]

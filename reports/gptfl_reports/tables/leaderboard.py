@@ -10,7 +10,7 @@ from gptfl_reports.numbers.averaged import averaged, evaluations
 from gptfl_reports.numbers.board import Leaderboard
 from gptfl_reports.numbers.spread import Spread
 from gptfl_reports.numbers.standings import Ranking, Standing
-from gptfl_reports.numbers.tasks import fate, sharing
+from gptfl_reports.numbers.tasks import clients, fate, sharing
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.tables import units
 from gptfl_reports.tables.captions import caption
@@ -290,7 +290,7 @@ def _csv_line(ranking: Ranking, s: Standing, accuracy: bool) -> dict[str, object
         "model": record["model"]["name"],
         "parameters": record["model"]["parameters"],
         "rounds": record["rounds"],
-        "num_clients": record["num_clients"],
+        "num_clients": clients(record) or "",
         "cohort_size": record["cohort_size"],
         "metric": record["metric"],
         "target": record["target"],

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from gptfl_reports.numbers.tasks import fate, group, in_a_line, metric_words, regime_words
+from gptfl_reports.numbers.tasks import cohort, fate, group, in_a_line, metric_words, regime_words
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.schema import Row, RunRecord
 from gptfl_reports.tables import units
@@ -142,8 +142,7 @@ def _heading(record: RunRecord) -> str:
     target = "none" if record["target"] is None else f"{100 * record['target']:g} %"
     return in_a_line(
         record,
-        f"{record['cohort_size']} of {record['num_clients']} clients a round"
-        + regime_words(record, ", {}"),
+        f"{cohort(record)} a round" + regime_words(record, ", {}"),
         f"{metric_words(record['metric'])} in percent",
         f"target {target}",
     )
