@@ -178,8 +178,8 @@ def test_client_optimizers_are_new_at_each_visit(
     make = fit._optimizer
     kept: list[Any] = []
 
-    def survives(model: nn.Module, plan: Plan) -> Any:
-        optimizer = make(model, plan)
+    def survives(parameters: list[nn.Parameter], plan: Plan) -> Any:
+        optimizer = make(parameters, plan)
         if kept and isinstance(optimizer, AdamW):
             optimizer._adamw.load_state_dict(copy.deepcopy(kept[-1]._adamw.state_dict()))
         elif kept and isinstance(optimizer, Sgd):
