@@ -23,9 +23,8 @@ from marked_tables import filled, marks
 
 from gptfl_reports.claims.paper import claims
 from gptfl_reports.claims.table import verdict_table
-from gptfl_reports.claims.verdicts import settings_of, verdicts
+from gptfl_reports.claims.verdicts import has, settings_of, verdicts
 from gptfl_reports.numbers.board import Leaderboard, leaderboard
-from gptfl_reports.numbers.standings import Ranking
 from gptfl_reports.records.cells import Cell, read_cells
 from gptfl_reports.report import Report
 from gptfl_reports.tables.comparison import interval_entries
@@ -37,11 +36,11 @@ PAGE = ROOT / "reports/RESULTS.md"
 RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
 DRAWN = ("curves.svg", "communication.svg", "diversity.svg", "sweeps.svg")
-_NOTES = ("Data", "Model", "Budget", "Synthetic", "Preset", "Mean", "Bold")
+_NOTES = ("Data", "Model", "Budget", "Synthetic", "Preset", "Mean")
 _COLUMNS = ("method", "mean_last", "start", "to_target", "status")
 
 
-def table(mark: str, cells: Sequence[Cell], board: Leaderboard) -> Table:
+def table(mark: str, cells: Sequence[Cell]) -> Table:
     """Return the table that a mark asks for.
 
     Raises:
@@ -49,7 +48,7 @@ def table(mark: str, cells: Sequence[Cell], board: Leaderboard) -> Table:
     """
     kind, *words = mark.split()
     if kind == "methods":
-        return _methods(words, board)
+        return _methods(words, cells)
     if kind == "claims":
         return _claims(cells)
     if kind == "search":
@@ -57,40 +56,40 @@ def table(mark: str, cells: Sequence[Cell], board: Leaderboard) -> Table:
     raise ValueError(f"no table of the kind {kind!r}")
 
 
-def figures(page_marks: Sequence[str], board: Leaderboard) -> dict[str, bytes]:
+def figures(page_marks: Sequence[str], cells: Sequence[Cell]) -> dict[str, bytes]:
     """Return the figures of the tasks whose methods a page shows, by file name."""
-    tasks = [
-        _task(words, board).task for kind, *words in map(str.split, page_marks) if kind == "methods"
-    ]
+    named = [words for kind, *words in map(str.split, page_marks) if kind == "methods"]
+    tasks = [_ranked(words, cells).rankings[0].task for words in named]
     report = Report.of([cell for task in tasks for cell in task.cells], RECORDS)
     return {name: data for name, data in report.figures.files().items() if name in DRAWN and data}
 
 
-def _task(words: Sequence[str], board: Leaderboard) -> Ranking:
-    """Return the one task on a data set whose settings are given.
+def _ranked(words: Sequence[str], cells: Sequence[Cell]) -> Leaderboard:
+    """Return the leaderboard of the cells on a data set that have some settings, of one task.
 
     Raises:
-        ValueError: If there is none, or more than one.
+        ValueError: If there is none, or they are of more than one.
     """
     dataset, *pairs = words
     settings = dict(pair.split("=", 1) for pair in pairs)
     fitting = [
-        ranking
-        for ranking in board.rankings
-        if ranking.task.cells[0].record["dataset"]["name"] == dataset
-        and settings.items() <= settings_of(ranking.task.cells[0]).items()
+        cell
+        for cell in cells
+        if cell.record["dataset"]["name"] == dataset
+        and all(has(settings_of(cell), key, text) for key, text in settings.items())
     ]
-    if len(fitting) != 1:
-        titles = [ranking.task.title for ranking in fitting]
+    board = leaderboard(fitting)
+    if len(board.rankings) != 1:
+        titles = [ranking.task.title for ranking in board.rankings]
         raise ValueError(f"{' '.join(words)} is not one task but {titles}")
-    return fitting[0]
+    return board
 
 
-def _methods(words: Sequence[str], board: Leaderboard) -> Table:
+def _methods(words: Sequence[str], cells: Sequence[Cell]) -> Table:
     """Return a task's leaderboard with the interval of each difference from FedAvg."""
-    ranking = _task(words, board)
-    shown = leaderboard_tables(board)[board.rankings.index(ranking)].select(_COLUMNS)
-    apart = interval_entries(ranking)
+    board = _ranked(words, cells)
+    shown = leaderboard_tables(board)[0].select(_COLUMNS)
+    apart = interval_entries(board.rankings[0])
     at = 2
     columns = list(shown.columns)
     columns.insert(at, Column("apart", "vs FedAvg, 95 % interval"))
@@ -149,10 +148,9 @@ def _brief(settings: str) -> str:
 
 if __name__ == "__main__":
     read = read_cells(RECORDS)
-    ranked = leaderboard(read)
     page = PAGE.read_text(encoding="utf-8")
-    made = {mark: table(mark, read, ranked) for mark in marks(page)}
+    made = {mark: table(mark, read) for mark in marks(page)}
     PAGE.write_text(filled(page, made), encoding="utf-8")
     FIGURES.mkdir(exist_ok=True)
-    for name, data in figures(marks(page), ranked).items():
+    for name, data in figures(marks(page), read).items():
         (FIGURES / name).write_bytes(data)

@@ -158,13 +158,13 @@ def _cells(dataset: str, side: Side, known: Known) -> dict[object, list[Cell]]:
     for cell, config in known:
         record = cell.record
         fits = record["method"] == side.method and record["dataset"]["name"] == dataset
-        if fits and all(_has(config, key, text) for key, text in side.settings.items()):
+        if fits and all(has(config, key, text) for key, text in side.settings.items()):
             found.setdefault((record["seed"], record["partition"]["sha256"]), []).append(cell)
     return found
 
 
-def _has(config: Mapping[str, str], key: str, text: str) -> bool:
-    """Return whether a setting is what a claim says, or one of a section that a cell is without."""
+def has(config: Mapping[str, str], key: str, text: str) -> bool:
+    """Return whether a setting is what is asked, or one of a section that a cell is without."""
     if key in config:
         return config[key] == text
     section, _, inner = key.partition(".")
