@@ -24,6 +24,7 @@ from gptfl_reports.records.events import (
     from_line,
     packed,
     read_events,
+    says_ended,
     to_line,
 )
 
@@ -133,6 +134,8 @@ def test_a_damaged_packed_log_is_refused(tmp_path: Path) -> None:
         packed(log).write_bytes(bad)
         with pytest.raises(ValueError, match="a packed log is"):
             list(read_events(log))
+        # So that nobody begins the cell anew without being asked to.
+        assert says_ended(log)
 
 
 def test_a_packed_log_that_unpacks_to_a_bomb_is_refused(tmp_path: Path) -> None:

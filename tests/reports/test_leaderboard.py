@@ -395,20 +395,3 @@ def test_caption_gives_the_rates_methods_really_used(make_cell: MakeCell, run_fo
     make_cell("gptfl", 0, config=wrapped)
     text = to_markdown(leaderboard(read_cells(run_folder)))
     assert "Local plan: batch_size=16. Differs: lr 0.3 (fedprox), 1.2 (gptfl)." in text
-
-
-def test_clients_that_the_data_decide_may_differ_in_number_from_seed_to_seed(
-    make_cell: MakeCell, run_folder: Path
-) -> None:
-    """Where clients are speakers, held-out samples leave one seed with fewer of them."""
-    for seed, count in ((0, 181), (1, 182)):
-        settings = {"min_size": 1, "num_clients": count, "seed": seed}
-        make_cell(
-            "fedavg", seed, (0.1, 0.5), num_clients=count, config={"num_clients": 0},
-            partition={"recipe": "group", "settings": settings},
-        )  # fmt: skip
-    (ranking,) = leaderboard(read_cells(run_folder)).rankings
-    assert "group(min_size=1)" in ranking.task.title
-    assert "clients" in ranking.task.title
-    assert "18" not in ranking.task.title
-    assert ranking.standings[0].n == 2

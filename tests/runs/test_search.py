@@ -142,9 +142,18 @@ def test_a_grid_is_extended_by_its_own_step(
     assert list(grid.beyond(Trial("moon", point, None, (0.9,)))) == beyond
 
 
-def test_a_name_or_a_single_value_has_nothing_beyond() -> None:
-    grid = Grid("digits", (1,), {"fedavg": {"model": ["linear", "convnet"], "lr": [0.1]}})
-    assert not list(grid.beyond(Trial("fedavg", {"model": "linear", "lr": 0.1}, None, (0.9,))))
+def test_a_name_a_single_value_or_zero_has_nothing_beyond() -> None:
+    arms: dict[str, list[object]] = {"model": ["linear", "convnet"], "lr": [0.1], "mu": [0.0, 0.1]}
+    grid = Grid("digits", (1,), {"fedavg": arms})
+    for mu in (0.0, 0.1):
+        point = {"model": "linear", "lr": 0.1, "mu": mu}
+        assert not list(grid.beyond(Trial("fedavg", point, None, (0.9,))))
+
+
+def test_beyond_whole_numbers_lies_a_whole_number() -> None:
+    grid = Grid("digits", (1,), {"fedavg": {"epochs": [1, 2]}})
+    ((_, value),) = next(grid.beyond(Trial("fedavg", {"epochs": 2}, None, (0.9,)))).items()
+    assert (value, type(value)) == (4, int)
 
 
 def test_an_arm_at_an_edge_gets_one_more_trial(tmp_path: Path) -> None:

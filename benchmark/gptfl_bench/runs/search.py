@@ -132,13 +132,15 @@ class Grid:
         """Yield a point one step beyond the grid for each setting in which a trial is at its edge.
 
         A step is the ratio of the two outermost values; the new value has one significant digit.
+        From or to zero there is no ratio, so nothing lies beyond.
         """
         for key, value in trial.point.items():
             values = sorted(v for v in self.arms[trial.arm][key] if isinstance(v, int | float))
             if len(values) < 2 or value not in (values[0], values[-1]):
                 continue
             edge, inner = values[:2] if value == values[0] else values[:-3:-1]
-            yield {**trial.point, key: float(f"{edge * edge / inner:.1g}")}
+            if edge and inner:
+                yield {**trial.point, key: type(edge)(float(f"{edge * edge / inner:.1g}"))}
 
 
 def read_grid(dataset: str, regime: str = Settings.regime) -> Grid:

@@ -13,11 +13,13 @@ def question(ranking: Ranking) -> str:
     """Return what was compared, on which data and how often, in a line."""
     methods = {s.entrant.method for s in federated(ranking)}
     record = ranking.task.cells[0].record
-    data, sizes = record["dataset"], record["partition"]["sizes"]
+    data = record["dataset"]
+    counts = sorted({len(cell.record["partition"]["sizes"]) for cell in ranking.task.cells})
+    clients = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
     seeds = sorted({cell.record["seed"] for cell in ranking.task.cells})
     return (
         f"{_count(len(methods), 'method')} on {data['name']}: {data['train']:,} samples at "
-        f"{len(sizes):,} clients, {record['cohort_size']} of them in each of "
+        f"{clients} clients, {record['cohort_size']} of them in each of "
         f"{_count(record['rounds'], 'round')}; tested on {data['test']:,} samples, "
         f"{_count(len(seeds), 'seed')}."
     )

@@ -279,7 +279,12 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def says_ended(path: Path) -> bool:
-    """Return whether the last whole line of a log, damaged or not, is the end of a cell."""
+    """Return whether the last whole line of a log, damaged or not, is the end of a cell.
+
+    Only logs of cells that have ended are packed.
+    """
+    if not path.exists() and packed(path).exists():
+        return True
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     try:
         return isinstance(from_line(lines[-1].decode()), CellEnded) if lines else False
