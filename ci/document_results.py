@@ -8,8 +8,8 @@ Marks, as in ``marked_tables.py``:
     All methods of the one task on a data set that has these settings.
 ``<!-- table: claims -->``
     The verdicts on the paper's claims, as far as cells are there.
-``<!-- table: search DATASET -->``
-    What a worse rate costs each arm, from the scores of the committed search.
+``<!-- table: search DATASET [DATASET ..] -->``
+    What a worse rate costs each arm, from the scores of the committed searches.
 """
 
 import csv
@@ -36,7 +36,7 @@ PAGE = ROOT / "reports/RESULTS.md"
 RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
 DRAWN = ("curves.svg", "communication.svg", "diversity.svg", "sweeps.svg")
-_NOTES = ("Data", "Model", "Budget", "Synthetic", "Preset", "Mean")
+_NOTES = ("Budget", "Synthetic", "Preset")
 _COLUMNS = ("method", "mean_last", "start", "to_target", "status")
 
 
@@ -52,7 +52,7 @@ def table(mark: str, cells: Sequence[Cell]) -> Table:
     if kind == "claims":
         return _claims(cells)
     if kind == "search":
-        return _search(words[0])
+        return _search(words)
     raise ValueError(f"no table of the kind {kind!r}")
 
 
@@ -107,38 +107,40 @@ def _claims(cells: Sequence[Cell]) -> Table:
     return verdict_table([v for v in found if v.outcomes or v.claim.untestable])
 
 
-def _search(dataset: str) -> Table:
-    """Return each arm's best and worst trial."""
+def _search(datasets: Sequence[str]) -> Table:
+    """Return each arm's best setting on each data set, and what the worst of its trials cost."""
+    searches = [_trials(dataset) for dataset in datasets]
+    columns = [Column("arm", "method", "left")]
+    rows = {arm: [Entry(arm)] for arms in searches for arm in arms}
+    for dataset, arms in zip(datasets, searches, strict=True):
+        columns += [
+            Column(f"{dataset}-best", f"{dataset}: best", "left"),
+            Column(f"{dataset}-score", "score"),
+            Column(f"{dataset}-worst", "worst", "left"),
+        ]
+        for arm, row in rows.items():
+            row += _best_and_worst(arms[arm]) if arm in arms else [Entry("–")] * 3
+    return Table("What a worse setting costs", tuple(columns), tuple(map(tuple, rows.values())))
+
+
+def _trials(dataset: str) -> dict[str, list[tuple[float, str]]]:
+    """Return score and settings of each trial, by arm."""
     text = (files("gptfl_bench.conf") / "searches" / f"{dataset}.csv").read_text(encoding="utf-8")
     arms: dict[str, list[tuple[float, str]]] = {}
     for line in csv.DictReader(text.splitlines()):
         score = 0.0 if line["mean"] == "diverged" else float(line["mean"])
         arms.setdefault(line["arm"], []).append((score, line["settings"]))
-    rows = []
-    for arm, trials in arms.items():
-        ordered = sorted(trials, reverse=True)
-        best, second, worst = ordered[0], ordered[1], ordered[-1]
-        rows.append(
-            (
-                Entry(arm),
-                Entry(str(len(trials))),
-                Entry(_brief(best[1])),
-                Entry(f"{best[0]:.2f}"),
-                Entry(f"{best[0] - second[0]:.2f}"),
-                Entry(f"{best[0] - worst[0]:.2f}"),
-                Entry(_brief(worst[1])),
-            )
-        )
-    columns = (
-        Column("arm", "method", "left"),
-        Column("trials", "trials"),
-        Column("best", "best setting", "left"),
-        Column("score", "score"),
-        Column("second", "above the second"),
-        Column("worst", "above the worst"),
-        Column("at", "worst setting", "left"),
-    )
-    return Table("What a worse setting costs", columns, tuple(rows))
+    return arms
+
+
+def _best_and_worst(trials: Sequence[tuple[float, str]]) -> list[Entry]:
+    """Return the best setting of how many, its score, and how far below the worst one is."""
+    (best, setting), *_, (worst, at) = sorted(trials, reverse=True)
+    return [
+        Entry(_brief(setting), f"of {len(trials)}"),
+        Entry(f"{best:.2f}"),
+        Entry(f"\N{MINUS SIGN}{best - worst:.2f}", _brief(at)),
+    ]
 
 
 def _brief(settings: str) -> str:
