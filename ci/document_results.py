@@ -5,11 +5,10 @@
 Marks, as in ``marked_tables.py``:
 
 ``<!-- table: methods DATASET [key=value ..] -->``
-    All methods of the one task on a data set that has these settings.
+    All methods of the one task on a data set that has these settings. The last columns are of the
+    committed search: each arm's best setting, and how many points below it the worst one was.
 ``<!-- table: claims -->``
     The verdicts on the paper's claims, as far as cells are there.
-``<!-- table: search DATASET [DATASET ..] -->``
-    What a worse rate costs each arm, from the scores of the committed searches.
 """
 
 import csv
@@ -36,7 +35,8 @@ PAGE = ROOT / "reports/RESULTS.md"
 RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
 DRAWN = ("curves.svg", "communication.svg", "diversity.svg", "sweeps.svg")
-_NOTES = ("Budget", "Synthetic", "Preset")
+_NOTES = ("Budget", "Synthetic")
+_NONE = Entry("–")
 _COLUMNS = ("method", "mean_last", "start", "to_target", "status")
 
 
@@ -51,8 +51,6 @@ def table(mark: str, cells: Sequence[Cell]) -> Table:
         return _methods(words, cells)
     if kind == "claims":
         return _claims(cells)
-    if kind == "search":
-        return _search(words)
     raise ValueError(f"no table of the kind {kind!r}")
 
 
@@ -86,16 +84,24 @@ def _ranked(words: Sequence[str], cells: Sequence[Cell]) -> Leaderboard:
 
 
 def _methods(words: Sequence[str], cells: Sequence[Cell]) -> Table:
-    """Return a task's leaderboard with the interval of each difference from FedAvg."""
+    """Return a task's leaderboard with intervals of the differences from FedAvg, and the search."""
     board = _ranked(words, cells)
     shown = leaderboard_tables(board)[0].select(_COLUMNS)
     apart = interval_entries(board.rankings[0])
-    at = 2
+    trials = _trials(words[0])
     columns = list(shown.columns)
-    columns.insert(at, Column("apart", "vs FedAvg, 95 % interval"))
-    rows = [(*row[:at], apart.get(row[0].text, Entry("–")), *row[at:]) for row in shown.rows]
+    columns.insert(2, Column("apart", "vs FedAvg, 95 % interval"))
+    columns += [Column("best", "best setting", "left"), Column("worst", "worst setting", "left")]
+    rows = []
+    for method, value, *rest in shown.rows:
+        searched = _best_and_worst(trials[method.text]) if method.text in trials else (_NONE, _NONE)
+        rows.append((method, value, apart.get(method.text, _NONE), *rest, *searched))
     notes = tuple(note for note in shown.notes if note.startswith(_NOTES))
-    return replace(shown, columns=tuple(columns), rows=tuple(rows), notes=notes)
+    whole = replace(shown, columns=tuple(columns), rows=tuple(rows), notes=notes)
+    status = next(i for i, column in enumerate(columns) if column.key == "status")
+    if len({row[status].text for row in rows}) == 1:
+        return whole.select(column.key for column in columns if column.key != "status")
+    return whole
 
 
 def _claims(cells: Sequence[Cell]) -> Table:
@@ -105,22 +111,6 @@ def _claims(cells: Sequence[Cell]) -> Table:
         for verdict in verdicts(cells, claims())
     ]
     return verdict_table([v for v in found if v.outcomes or v.claim.untestable])
-
-
-def _search(datasets: Sequence[str]) -> Table:
-    """Return each arm's best setting on each data set, and what the worst of its trials cost."""
-    searches = [_trials(dataset) for dataset in datasets]
-    columns = [Column("arm", "method", "left")]
-    rows = {arm: [Entry(arm)] for arms in searches for arm in arms}
-    for dataset, arms in zip(datasets, searches, strict=True):
-        columns += [
-            Column(f"{dataset}-best", f"{dataset}: best", "left"),
-            Column(f"{dataset}-score", "score"),
-            Column(f"{dataset}-worst", "worst", "left"),
-        ]
-        for arm, row in rows.items():
-            row += _best_and_worst(arms[arm]) if arm in arms else [Entry("–")] * 3
-    return Table("What a worse setting costs", tuple(columns), tuple(map(tuple, rows.values())))
 
 
 def _trials(dataset: str) -> dict[str, list[tuple[float, str]]]:
@@ -133,14 +123,11 @@ def _trials(dataset: str) -> dict[str, list[tuple[float, str]]]:
     return arms
 
 
-def _best_and_worst(trials: Sequence[tuple[float, str]]) -> list[Entry]:
-    """Return the best setting of how many, its score, and how far below the worst one is."""
+def _best_and_worst(trials: Sequence[tuple[float, str]]) -> tuple[Entry, Entry]:
+    """Return the best setting of how many, and how far below it the worst one is."""
     (best, setting), *_, (worst, at) = sorted(trials, reverse=True)
-    return [
-        Entry(_brief(setting), f"of {len(trials)}"),
-        Entry(f"{best:.2f}"),
-        Entry(f"\N{MINUS SIGN}{best - worst:.2f}", _brief(at)),
-    ]
+    below = f"\N{MINUS SIGN}{best - worst:.2f}"
+    return Entry(_brief(setting), f"of {len(trials)}"), Entry(below, _brief(at))
 
 
 def _brief(settings: str) -> str:
