@@ -35,7 +35,7 @@ PAGE = ROOT / "reports/RESULTS.md"
 RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
 DRAWN = ("curves.svg", "communication.svg", "diversity.svg", "sweeps.svg")
-_NOTES = ("Budget", "Synthetic")
+_NOTES = ("Budget", "Synthetic", "Bold")
 _NONE = Entry("–")
 _COLUMNS = ("method", "mean_last", "start", "to_target", "status")
 
