@@ -7,6 +7,7 @@ Marks, as in ``marked_tables.py``:
 ``<!-- table: methods DATASET [key=value ..] -->``
     All methods of the one task on a data set that has these settings. The last columns are of the
     committed search: each arm's best setting, and how many points below it the worst one was.
+    The status is left out where every cell finished, and all methods have as many.
 ``<!-- table: claims -->``
     The verdicts on the paper's claims, as far as cells are there.
 """
@@ -99,7 +100,8 @@ def _methods(words: Sequence[str], cells: Sequence[Cell]) -> Table:
     notes = tuple(note for note in shown.notes if note.startswith(_NOTES))
     whole = replace(shown, columns=tuple(columns), rows=tuple(rows), notes=notes)
     status = next(i for i, column in enumerate(columns) if column.key == "status")
-    if len({row[status].text for row in rows}) == 1:
+    said = {row[status].text for row in rows}
+    if len(said) == 1 and re.fullmatch(r"(\d+) of \1 finished", said.pop()):
         return whole.select(column.key for column in columns if column.key != "status")
     return whole
 
