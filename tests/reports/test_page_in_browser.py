@@ -90,6 +90,15 @@ class Chromium:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
+    def until(self, condition: str) -> None:
+        """Wait for what the page does when it has been laid out; fail after ten seconds."""
+        held = self.js(
+            "new Promise(done => { const end = Date.now() + 10000; const look = () => "
+            f"({condition}) ? done(true) : Date.now() > end ? done(false) : setTimeout(look, 20); "
+            "look(); })"
+        )
+        assert held, condition
+
     def click(self, element: str) -> None:
         self.js(f"{element}.scrollIntoView({{block: 'center', inline: 'center'}})")
         box = self.js(
@@ -244,8 +253,7 @@ def test_filter_hides_rows_and_tasks_and_counts(browser: Chromium, report: Path)
     hidden = "[...document.querySelectorAll('section[data-task]')].map(section => section.hidden)"
     assert browser.js(hidden) == [False, True]
     browser.click("document.querySelector('#filter [type=reset]')")
-    browser.js("new Promise(done => setTimeout(done, 20))")
-    assert browser.js(SHOWN) == "6 of 6 rows"
+    browser.until(f"{SHOWN} === '6 of 6 rows'")
 
 
 @needs_browser
@@ -256,10 +264,10 @@ def test_contents_lead_to_sections_and_the_matrix_to_cells(browser: Chromium, re
     assert titles[0] == "All tasks"
     assert titles[2].startswith(f"set {ODD}")
     current = f"{links}.filter(link => link.ariaCurrent).map(link => link.textContent)"
+    browser.until(f"{current}.length")
     assert browser.js(current) == ["All tasks"]
     browser.click(f"{links}.find(link => link.textContent === 'Methods')")
-    browser.js("new Promise(done => setTimeout(done, 200))")
-    assert browser.js("document.getElementById('needs').getBoundingClientRect().top") < 900
+    browser.until("document.getElementById('needs').getBoundingClientRect().top < 900")
     moon = (
         "[...document.querySelectorAll('.matrix tbody tr')].find(r => r.dataset.method === 'moon')"
     )
@@ -300,11 +308,8 @@ def test_paper_has_everything_open_and_no_controls(browser: Chromium, report: Pa
 
 CHART = "document.querySelector('.chart')"
 TIP = f"{CHART}.querySelector('.tip')"
-DRAWN = (
-    "new Promise(done => { const look = () => document.querySelector('.chart canvas') ? done() : "
-    "setTimeout(look, 20); look(); })"
-)
-"""Waits for the first chart, which is drawn when the browser has laid the page out."""
+DRAWN = "document.querySelector('.chart canvas')"
+"""The first chart, which is drawn when the browser has laid the page out."""
 ON = f"[...{CHART}.querySelectorAll('[data-series][aria-pressed=true]')].map(b => b.dataset.series)"
 
 
@@ -313,7 +318,7 @@ def test_chart_is_read_by_pointing_at_it(browser: Chromium, report: Path) -> Non
     browser.open(report)
     # Round 1 of gptfl+moon, whose two seeds both end at 70 %, at the right edge of the plot.
     over = f"{CHART}.querySelector('.u-over')"
-    browser.js(DRAWN)
+    browser.until(DRAWN)
     browser.js(f"{over}.scrollIntoView({{block: 'center'}})")
     box = browser.js(f"(r => [r.x, r.y, r.width, r.height])({over}.getBoundingClientRect())")
     assert browser.js(f"{TIP}.hidden") is True
@@ -329,7 +334,7 @@ def test_chart_is_read_by_pointing_at_it(browser: Chromium, report: Path) -> Non
 @needs_browser
 def test_names_below_the_chart_choose_its_curves(browser: Chromium, report: Path) -> None:
     browser.open(report)
-    browser.js(DRAWN)
+    browser.until(DRAWN)
     everything = browser.js(ON)
     assert {"fedavg", "moon", "gptfl+moon", ODD} <= set(everything)
     name = f"{CHART}.querySelector('[data-series=moon]')"
@@ -384,7 +389,7 @@ def test_axe_finds_nothing(browser: Chromium, report: Path, tmp_path: Path) -> N
         for width in (380, 1400):
             browser.open(report, width)
             browser.js("document.querySelector('.chart').scrollIntoView()")
-            browser.js(DRAWN)
+            browser.until(DRAWN)
             browser.unfold()
             browser.js(axe)
             found = browser.js("axe.run().then(found => JSON.stringify(found.violations))")
