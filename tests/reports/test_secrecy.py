@@ -60,6 +60,12 @@ def both(make_cell: MakeCell, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+def test_only_the_secured_runs_of_a_method_are_called_so(both: Path) -> None:
+    (ranking,) = leaderboard(read_cells(both)).rankings
+    labels = [standing.entrant.label for standing in ranking.standings]
+    assert sorted(labels) == ["fedavg", f"fedavg (secure aggregation={WORDS})"]
+
+
 def test_costs_by_hand(both: Path) -> None:
     (ranking,) = leaderboard(read_cells(both)).rankings
     (cost,) = costs(ranking)

@@ -18,8 +18,14 @@ _NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search", "quali
 """Parts of a resolved configuration that may differ between cells of one entrant."""
 _MAKERS = ("gptfl-bench", "torch")
 """Whose versions must be equal for cells to differ in nothing but the seed."""
-_CALLED = {"public.source": "public data", "synthetic.real": "real samples"}
+_CALLED = {
+    "public.source": "public data",
+    "synthetic.real": "real samples",
+    "sealed": "secure aggregation",
+}
 """Settings whose last word alone does not say what they are."""
+_UNNAMED = {"sealed": "no"}
+"""Values that need no word: a method is called the same as on tasks that have it only so."""
 LOCAL_BUDGET = ("epochs", "steps", "batch_size")
 """Parts of the local plan that are budget, not tuning: a comparison must hold them equal."""
 
@@ -333,6 +339,7 @@ def differences(variants: Sequence[Mapping[str, str]]) -> list[str]:
         ", ".join(
             f"{name}={variant.get(key, 'unset').strip(chr(34))}"
             for name, key in zip(names, keys, strict=True)
+            if key not in _UNNAMED or variant.get(key) != _UNNAMED[key]
         )
         for variant in variants
     ]
