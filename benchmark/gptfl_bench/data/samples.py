@@ -36,6 +36,8 @@ class Samples:
         indices: The rows this view shows, (n,), int64; None for all of them.
         transform: From stored samples to network input.
         known: What :meth:`checksum` gave when all rows were stored; empty if nobody knows.
+        sources: Digest of what each row of ``x`` was computed from, (N, 32) bytes; None where rows
+            are as they were read. Computed features differ in their last bits between processors.
     """
 
     x: Tensor
@@ -43,6 +45,7 @@ class Samples:
     indices: Tensor | None = None
     transform: Transform = as_float
     known: str = ""
+    sources: Tensor | None = None
 
     def __repr__(self) -> str:
         """Return number and form in a line."""
@@ -74,7 +77,7 @@ class Samples:
     def select(self, indices: Tensor) -> "Samples":
         """Return a view of the samples at ``indices`` of this view; nothing is copied."""
         rows = indices if self.indices is None else self.indices[indices]
-        return Samples(self.x, self.y, rows, self.transform)
+        return replace(self, indices=rows)
 
     def rows(self, indices: Tensor) -> Tensor:
         """Return the stored rows (b,) of positions within this view (b,), where the samples are."""
@@ -119,19 +122,26 @@ class Samples:
 
     def with_labels(self, labels: Tensor) -> "Samples":
         """Return the samples shown, in order, with other labels (N,)."""
-        x = self.x if self.indices is None else self.x[self.indices]
-        return replace(self, x=x, y=bring(labels, x.device), indices=None, known="")
+        x, y = self._shown(self.x), bring(labels, self.x.device)
+        sources = None if self.sources is None else self._shown(self.sources)
+        return replace(self, x=x, y=y, indices=None, known="", sources=sources)
 
     def to(self, device: torch.device) -> "Samples":
         """Return the same samples on a device; nothing is copied if they are there."""
         return replace(self, x=self.x.to(device), y=self.y.to(device))
 
     def checksum(self) -> str:
-        """Return the SHA-256 over shape, stored bytes and labels of the samples shown, as hex."""
+        """Return the SHA-256 over shape, stored bytes and labels of the samples shown, as hex.
+
+        Where there are sources, these are taken in place of the stored bytes.
+        """
         if self.known and self.indices is None:
             return self.known
-        x = self.x if self.indices is None else self.x[self.indices]
-        digest = hashlib.sha256(str((tuple(x.shape), str(x.dtype))).encode())
-        for tensor in (x, self.labels):
+        shape = (len(self), *self.x.shape[1:])
+        digest = hashlib.sha256(str((shape, str(self.x.dtype))).encode())
+        for tensor in (self._shown(self.x if self.sources is None else self.sources), self.labels):
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+    def _shown(self, rows: Tensor) -> Tensor:
+        return rows if self.indices is None else rows[self.indices]

@@ -22,7 +22,7 @@ from gptfl_datasets.files.tree import Tree
 from gptfl_reports.records import checksums
 from gptfl_reports.records.files import storing
 
-FORMAT = 1
+FORMAT = 2
 """Changes when decoding changes, so that files of an older version are not taken for new ones."""
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 
@@ -106,7 +106,11 @@ class Workspace:
     def empty(
         self, name: str, shape: tuple[int, ...], dtype: DTypeLike
     ) -> "np.memmap[tuple[int, ...], np.dtype[np.generic]]":
-        """Return an array on disk to fill: ``train_x``, ``train_y``, ``test_x`` or ``test_y``."""
+        """Return an array on disk to fill: ``train_x``, ``train_y``, ``test_x`` or ``test_y``.
+
+        Where samples are computed, ``train_sources`` and ``test_sources`` say from what, as
+        :class:`Samples` has it.
+        """
         path = self.folder / f"{name}.npy"
         array = np.lib.format.open_memmap(path, "w+", dtype=np.dtype(dtype), shape=shape)
         if array.nbytes and hasattr(os, "posix_fallocate"):
@@ -210,11 +214,15 @@ def _kept(folder: Path) -> Prepared | None:
 
 def _arrays(folder: Path) -> dict[str, NDArray[np.generic]]:
     # Copy on write: torch wants writable memory, and the file must never change.
+    names = (*_ARRAYS, *(path.stem for path in folder.glob("*_sources.npy")))
     return {
-        name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in _ARRAYS
+        name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False) for name in names
     }
 
 
 def _samples(arrays: Mapping[str, NDArray[np.generic]], split: str, known: str) -> Samples:
     x, y = (torch.from_numpy(arrays[f"{split}_{part}"]) for part in "xy")
-    return Samples(x, y, known=known)
+    sources = arrays.get(f"{split}_sources")
+    return Samples(
+        x, y, known=known, sources=None if sources is None else torch.from_numpy(sources)
+    )

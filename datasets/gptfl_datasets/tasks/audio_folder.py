@@ -10,7 +10,7 @@ from gptfl_bench.data.task import Task, tasks
 from gptfl_datasets.files.class_folders import SOUNDS
 from gptfl_datasets.files.own.own_data import OwnOptions, own_data, own_tree
 from gptfl_datasets.files.prepared import About, Workspace, prepare
-from gptfl_datasets.preprocess.audio_features import MEL_BINS, SAMPLE_RATE, AudioForm, frame_count
+from gptfl_datasets.preprocess.audio_features import SAMPLE_RATE, AudioForm, frame_count
 from gptfl_datasets.preprocess.audio_pipeline import audio_pipeline
 from gptfl_datasets.preprocess.clips import Clips
 
@@ -54,8 +54,8 @@ def audio_folder(access: Access, options: AudioFolderOptions = AudioFolderOption
     def make(workspace: Workspace) -> About:
         data = own_data(tree, SOUNDS, options)
         for split, labels in (("train", data.train), ("test", data.test)):
-            rows = workspace.empty(f"{split}_x", (len(labels), frames, MEL_BINS), np.float16)
-            Clips(rows).read(workspace, tree, {name: row for row, name in enumerate(labels)})
+            clips = Clips(workspace, split, len(labels), frames)
+            clips.read(tree, {name: row for row, name in enumerate(labels)})
             workspace.empty(f"{split}_y", (len(labels),), np.int64)[:] = list(labels.values())
         read = f"folder {tree.path.name}"
         return About(data.classes, data.groups, data.note, read, data.made_by)

@@ -19,7 +19,7 @@ from gptfl_bench.data.task import Modality, Task, tasks
 from gptfl_datasets.files.download import Remote
 from gptfl_datasets.files.find import Found, Layout, find
 from gptfl_datasets.files.prepared import About, Workspace, prepare
-from gptfl_datasets.preprocess.audio_features import MEL_BINS, SAMPLE_RATE, AudioForm, frame_count
+from gptfl_datasets.preprocess.audio_features import SAMPLE_RATE, AudioForm, frame_count
 from gptfl_datasets.preprocess.audio_pipeline import audio_pipeline
 from gptfl_datasets.preprocess.clips import Clips
 
@@ -139,8 +139,8 @@ def _read(workspace: Workspace, found: Found, options: EscOptions) -> About:
         )
     for split in ("train", "test"):
         clips = [clip for clip in table if (clip.file in test) == (split == "test")]
-        made = Clips(workspace.empty(f"{split}_x", (len(clips), _FRAMES, MEL_BINS), np.float16))
-        made.read(workspace, found.tree, {clip.file: row for row, clip in enumerate(clips)})
+        made = Clips(workspace, split, len(clips), _FRAMES)
+        made.read(found.tree, {clip.file: row for row, clip in enumerate(clips)})
         workspace.empty(f"{split}_y", (len(clips),), np.int64)[:] = [c.target for c in clips]
     names = {clip.target: clip.category for clip in table}
     read = f"Kaggle's {found.read}" if kaggle else found.read

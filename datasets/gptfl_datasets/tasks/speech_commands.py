@@ -21,7 +21,7 @@ from gptfl_datasets.files.download import Remote
 from gptfl_datasets.files.find import Found, Layout, find, wanted
 from gptfl_datasets.files.prepared import About, Workspace, prepare
 from gptfl_datasets.files.tree import Tree
-from gptfl_datasets.preprocess.audio_features import MEL_BINS, SAMPLE_RATE, AudioForm, frame_count
+from gptfl_datasets.preprocess.audio_features import SAMPLE_RATE, AudioForm, frame_count
 from gptfl_datasets.preprocess.audio_pipeline import audio_pipeline
 from gptfl_datasets.preprocess.clips import Clips
 
@@ -169,10 +169,8 @@ def _read(workspace: Workspace, found: Found, options: SpeechOptions) -> About:
         groups += ["exercise"] * len(silent)
     index = {word: number for number, word in enumerate(words)}
     for split, names, extra in (("train", train, silent), ("test", test, [])):
-        made = Clips(
-            workspace.empty(f"{split}_x", (len(names) + len(extra), _FRAMES, MEL_BINS), np.float16)
-        )
-        made.read(workspace, tree, {name: row for row, name in enumerate(names)})
+        made = Clips(workspace, split, len(names) + len(extra), _FRAMES)
+        made.read(tree, {name: row for row, name in enumerate(names)})
         made.add(extra, first_row=len(names))
         y = workspace.empty(f"{split}_y", (len(names) + len(extra),), np.int64)
         y[: len(names)] = [index[name.partition("/")[0]] for name in names]
