@@ -284,7 +284,10 @@ def test_three_rounds_are_the_transcription(run_cell: RunCell, tiny_task: Task) 
     def gaps(method: FedGen) -> list[float]:
         state = run_cell(method, seed=SEED, rounds=3).state
         found = [state["model"]["head.weight"] - w, state["model"]["head.bias"] - b]
-        found += [state["generator"][name] - tree[name] for name in tree if "tracked" not in name]
+        # Normalisation takes the first bias out again, so that nothing but rounding, which hangs on
+        # the processor, and weight decay moves it: Adam makes that as large as any other gradient.
+        names = [name for name in tree if "tracked" not in name and name != "layers.0.bias"]
+        found += [state["generator"][name] - tree[name] for name in names]
         return [gap.abs().max().item() for gap in found]
 
     assert max(gaps(FedGen(**SMALL))) < 1e-5
