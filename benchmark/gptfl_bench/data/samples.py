@@ -77,7 +77,7 @@ class Samples:
     def select(self, indices: Tensor) -> "Samples":
         """Return a view of the samples at ``indices`` of this view; nothing is copied."""
         rows = indices if self.indices is None else self.indices[indices]
-        return replace(self, indices=rows)
+        return replace(self, indices=rows, known="")
 
     def rows(self, indices: Tensor) -> Tensor:
         """Return the stored rows (b,) of positions within this view (b,), where the samples are."""

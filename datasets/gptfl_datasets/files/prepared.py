@@ -23,7 +23,10 @@ from gptfl_reports.records import checksums
 from gptfl_reports.records.files import storing
 
 FORMAT = 2
-"""Changes when decoding changes, so that files of an older version are not taken for new ones."""
+"""Changes when decoding changes, so that files of an older version are not taken for new ones.
+
+It is a part of the digests of sound files, so that their checksums change with it.
+"""
 _ARRAYS = ("train_x", "train_y", "test_x", "test_y")
 
 
