@@ -8,6 +8,8 @@ Marks, as in ``marked_tables.py``:
     All methods of the one task on a data set that has these settings. The last columns are of the
     committed search: each arm's best setting, and how many points below it the worst one was.
     The status is left out where every cell finished, and all methods have as many.
+``<!-- table: sweeps DATASET -->``
+    The values of methods that ran with several values of one setting, all else equal.
 ``<!-- table: claims -->``
     The verdicts on the paper's claims, as far as cells are there.
 """
@@ -24,9 +26,12 @@ from marked_tables import filled, marks
 from gptfl_reports.claims.paper import claims
 from gptfl_reports.claims.table import verdict_table
 from gptfl_reports.claims.verdicts import has, settings_of, verdicts
+from gptfl_reports.figures import sweeps, sweeps_figure
+from gptfl_reports.numbers.averaged import evaluations
 from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import Cell, read_cells
 from gptfl_reports.report import Report
+from gptfl_reports.tables import units
 from gptfl_reports.tables.comparison import interval_entries
 from gptfl_reports.tables.leaderboard import leaderboard_tables
 from gptfl_reports.tables.table import Column, Entry, Table
@@ -35,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "reports/RESULTS.md"
 RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
-DRAWN = ("curves.svg", "communication.svg", "diversity.svg", "sweeps.svg")
+DRAWN = ("curves.svg", "communication.svg", "diversity.svg")
 _NOTES = ("Budget", "Synthetic", "Bold")
 _NONE = Entry("–")
 _COLUMNS = ("method", "mean_last", "start", "to_target", "status")
@@ -50,17 +55,21 @@ def table(mark: str, cells: Sequence[Cell]) -> Table:
     kind, *words = mark.split()
     if kind == "methods":
         return _methods(words, cells)
+    if kind == "sweeps":
+        return _sweeps(words[0], cells)
     if kind == "claims":
         return _claims(cells)
     raise ValueError(f"no table of the kind {kind!r}")
 
 
 def figures(page_marks: Sequence[str], cells: Sequence[Cell]) -> dict[str, bytes]:
-    """Return the figures of the tasks whose methods a page shows, by file name."""
+    """Return the figures of the tasks whose methods a page shows, and of all sweeps, by name."""
     named = [words for kind, *words in map(str.split, page_marks) if kind == "methods"]
     tasks = [_ranked(words, cells).rankings[0].task for words in named]
     report = Report.of([cell for task in tasks for cell in task.cells], RECORDS)
-    return {name: data for name, data in report.figures.files().items() if name in DRAWN and data}
+    drawn = {name: data for name, data in report.figures.files().items() if name in DRAWN and data}
+    varied = sweeps_figure.FAMILY.files(sweeps.panels(leaderboard(cells)))["sweeps.svg"]
+    return drawn | ({"sweeps.svg": varied} if varied else {})
 
 
 def _ranked(words: Sequence[str], cells: Sequence[Cell]) -> Leaderboard:
@@ -104,6 +113,31 @@ def _methods(words: Sequence[str], cells: Sequence[Cell]) -> Table:
     if len(said) == 1 and re.fullmatch(r"(\d+) of \1 finished", said.pop()):
         return whole.select(column.key for column in columns if column.key != "status")
     return whole
+
+
+def _sweeps(dataset: str, cells: Sequence[Cell]) -> Table:
+    """Return the points of a data set's sweeps, a row each."""
+    panels = sweeps.panels(leaderboard(c for c in cells if c.record["dataset"]["name"] == dataset))
+    rows = [
+        (
+            Entry(panel.sweep.words),
+            Entry(line.label),
+            Entry(f"{dot.at:g}"),
+            Entry(units.percent(dot.end), f"n={dot.end.n}"),
+            Entry(units.percent(dot.start) if dot.start else "–"),
+        )
+        for panel in panels
+        for line in panel.lines
+        for dot in line.dots
+    ]
+    columns = (
+        Column("varied", "varied", "left"),
+        Column("method", "method", "left"),
+        Column("at", "value"),
+        Column("end", f"mean of {evaluations(panels[0].averaged)}"),
+        Column("start", "start"),
+    )
+    return Table("One setting varied, all else equal", columns, tuple(rows))
 
 
 def _claims(cells: Sequence[Cell]) -> Table:

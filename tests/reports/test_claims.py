@@ -147,6 +147,18 @@ def test_settings_choose_the_cells_and_two_that_fit_are_not_averaged(
     assert "more than one cell of a seed fits" in outcome.reason
 
 
+def test_another_length_of_pretraining_is_no_second_cell_of_a_claim(
+    cell: Callable[..., Path], run_folder: Path
+) -> None:
+    for seed in range(3):
+        for epochs, end in ((1, 0.1), (20, 0.5 + seed / 1000)):
+            cell("gptfl", seed, end, config={"method": {"pretrain": {"epochs": epochs}}})
+        cell("fedavg", seed, 0.4, config={"method": {"plan": {"lr": 0.1}}})
+    outcome = _decided(run_folder, "1a", "fedavg")
+    assert outcome.value is not None
+    assert outcome.value.mean == pytest.approx(0.101)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -109,6 +109,21 @@ def test_the_amount_of_synthetic_data_shows_the_start_too(
     assert panel.title == ranking.task.title
 
 
+def test_epochs_on_synthetic_samples_show_the_start_too(
+    make_cell: MakeCell, board: Callable[[], Leaderboard]
+) -> None:
+    for epochs, start, last in ((1, 0.3, 0.7), (20, 0.5, 0.8)):
+        method = {"pretrain": {"epochs": epochs}}
+        make_cell("gptfl", 0, [start, *[last] * 10], run_id=f"e{epochs}", config={"method": method})
+    make_cell("fedavg", 0, [0.1, 0.5], run_id="avg", config={"method": {"plan": PLAN}})
+    (panel,) = sweeps.panels(board())
+    (line,) = panel.lines
+    assert panel.sweep.words == "epochs on synthetic samples"
+    assert line.label == "gptfl"
+    assert [(dot.at, dot.start and dot.start.mean) for dot in line.dots] == [(1, 0.3), (20, 0.5)]
+    assert [dot.end.mean for dot in line.dots] == pytest.approx([0.7, 0.8])
+
+
 def test_repeated_runs_of_a_seed_are_lines_of_their_own(
     asks: Callable[..., Path], make_cell: MakeCell, board: Callable[[], Leaderboard]
 ) -> None:

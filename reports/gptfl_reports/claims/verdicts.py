@@ -97,8 +97,12 @@ def verdicts(cells: Iterable[Cell], claims: Sequence[Claim]) -> tuple[Verdict, .
 
 
 def settings_of(cell: Cell) -> dict[str, str]:
-    """Return a cell's settings by dotted name, as text without quotes."""
-    said = {key: text.strip('"') for key, text in flat(cell.record["config"]).items()}
+    """Return a cell's settings by the dotted names they are given by, as text without quotes."""
+    own = f"methods.{cell.record['method']}."
+    said = {
+        own + key.removeprefix("method.") if key.startswith("method.") else key: text.strip('"')
+        for key, text in flat(cell.record["config"]).items()
+    }
     unsaid = _UNSAID | ({"synthetic.real": "false"} if "synthetic.generator" in said else {})
     return unsaid | said
 
@@ -167,8 +171,8 @@ def has(config: Mapping[str, str], key: str, text: str) -> bool:
     """Return whether a setting is what is asked, or one of a section that a cell is without."""
     if key in config:
         return config[key] == text
-    section, _, inner = key.partition(".")
-    return bool(inner) and not any(other.startswith(f"{section}.") for other in config)
+    section, _, _ = key.rpartition(".")
+    return bool(section) and not any(other.startswith(f"{section}.") for other in config)
 
 
 def _number(statistic: Statistic, side: Side, cell: Cell) -> tuple[float | None, bool]:

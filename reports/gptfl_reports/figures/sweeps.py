@@ -1,4 +1,4 @@
-"""One setting varied, all else equal: accuracy against clients a round, synthetic data and skew.
+"""One setting varied, all else equal: clients a round, synthetic data, epochs on them, or skew.
 
 The first two are the paper's Figures 4 and 7. Cells that differ in nothing but seed and the setting
 form a line; a task of the leaderboard holds cohort and partition equal, so it takes several.
@@ -116,10 +116,16 @@ def _with_sd(value: Spread | None) -> tuple[str, str]:
 
 
 def _multiplier(cell: Cell) -> float | None:
-    if cell.synthetic is None:
-        return None
-    text = flat(cell.record["config"]).get("synthetic.multiplier")
-    return None if text is None else float(text)
+    return _told(cell, "synthetic.multiplier") if cell.synthetic else None
+
+
+def _pretraining(cell: Cell) -> float | None:
+    return _told(cell, "method.pretrain.epochs")
+
+
+def _told(cell: Cell, setting: str) -> float | None:
+    text = flat(cell.record["config"]).get(setting, "null")
+    return None if text == "null" else float(text)
 
 
 def _alpha(cell: Cell) -> float | None:
@@ -130,6 +136,7 @@ def _alpha(cell: Cell) -> float | None:
 SWEEPS = (
     Sweep("cohort_size", "clients a round", lambda cell: float(cell.record["cohort_size"]), False),
     Sweep("synthetic.multiplier", "synthetic samples for each real one", _multiplier, True),
+    Sweep("method.pretrain.epochs", "epochs on synthetic samples", _pretraining, True),
     Sweep("partition.alpha", "Dirichlet alpha, smaller is more skewed", _alpha, False),
 )
 """What figures show, in this order."""

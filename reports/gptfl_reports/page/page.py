@@ -156,7 +156,7 @@ def page(
         drawings=_drawings(held),
         trained=trained_pictures(cells),
         sweeps=[
-            _shown(one, f"sweeps-{n}", "Value against clients a round or amount of synthetic data")
+            _shown(one, f"sweeps-{n}", "Value against one setting, all else equal")
             for n, one in enumerate(sweeps_figure.FAMILY.shown(figures.sweeps))
         ],
         sheets=[Sheet(quality_table(one), class_table(one), strips(one)) for one in looked],
