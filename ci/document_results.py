@@ -40,8 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "reports/RESULTS.md"
 RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
-DRAWN = ("curves.svg", "communication.svg", "diversity.svg")
-_NOTES = ("Budget", "Synthetic", "Bold")
+_NOTES = ("Budget", "Synthetic")
 _NONE = Entry("–")
 _COLUMNS = ("method", "mean_last", "start", "to_target", "status")
 
@@ -62,14 +61,14 @@ def table(mark: str, cells: Sequence[Cell]) -> Table:
     raise ValueError(f"no table of the kind {kind!r}")
 
 
-def figures(page_marks: Sequence[str], cells: Sequence[Cell]) -> dict[str, bytes]:
-    """Return the figures of the tasks whose methods a page shows, and of all sweeps, by name."""
-    named = [words for kind, *words in map(str.split, page_marks) if kind == "methods"]
+def figures(page: str, cells: Sequence[Cell]) -> dict[str, bytes]:
+    """Return the figures that a page links by name: of tasks that it shows, and of all sweeps."""
+    named = [words for kind, *words in map(str.split, marks(page)) if kind == "methods"]
     tasks = [_ranked(words, cells).rankings[0].task for words in named]
     report = Report.of([cell for task in tasks for cell in task.cells], RECORDS)
-    drawn = {name: data for name, data in report.figures.files().items() if name in DRAWN and data}
-    varied = sweeps_figure.FAMILY.files(sweeps.panels(leaderboard(cells)))["sweeps.svg"]
-    return drawn | ({"sweeps.svg": varied} if varied else {})
+    varied = sweeps_figure.FAMILY.files(sweeps.panels(leaderboard(cells)))
+    drawn = report.figures.files() | varied
+    return {name: drawn[name] for name in re.findall(r"\(figures/(\w+\.svg)\)", page)}
 
 
 def _ranked(words: Sequence[str], cells: Sequence[Cell]) -> Leaderboard:
@@ -177,5 +176,5 @@ if __name__ == "__main__":
     made = {mark: table(mark, read) for mark in marks(page)}
     PAGE.write_text(filled(page, made), encoding="utf-8")
     FIGURES.mkdir(exist_ok=True)
-    for name, data in figures(marks(page), read).items():
+    for name, data in figures(page, read).items():
         (FIGURES / name).write_bytes(data)
