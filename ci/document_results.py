@@ -7,7 +7,8 @@ Marks, as in ``marked_tables.py``:
 ``<!-- table: methods DATASET [key=value ..] -->``
     All methods of the one task on a data set that has these settings. The last columns are of the
     committed search: each arm's best setting, and how many points below it the worst one was.
-    The status is left out where every cell finished, and all methods have as many.
+    Methods that were refused are named below. The status is left out where every other cell
+    finished, and all methods have as many.
 ``<!-- table: sweeps DATASET -->``
     The values of methods that ran with several values of one setting, all else equal.
 ``<!-- table: claims -->``
@@ -42,6 +43,7 @@ RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
 _NOTES = ("Budget", "Synthetic")
 _NONE = Entry("–")
+_REFUSED = "refused: "
 _COLUMNS = ("method", "mean_last", "start", "to_target", "status")
 
 
@@ -101,17 +103,33 @@ def _methods(words: Sequence[str], cells: Sequence[Cell]) -> Table:
     columns = list(shown.columns)
     columns.insert(2, Column("apart", "vs FedAvg, 95 % interval"))
     columns += [Column("best", "best setting", "left"), Column("worst", "worst setting", "left")]
-    rows = []
-    for method, value, *rest in shown.rows:
+    rows, refused = [], list[tuple[str, str]]()
+    place = next(i for i, column in enumerate(shown.columns) if column.key == "status")
+    for row in shown.rows:
+        if row[place].text.startswith(_REFUSED):
+            refused.append((row[0].text, row[place].text))
+            continue
+        method, value, *rest = row
         searched = _best_and_worst(trials[method.text]) if method.text in trials else (_NONE, _NONE)
         rows.append((method, value, apart.get(method.text, _NONE), *rest, *searched))
-    notes = tuple(note for note in shown.notes if note.startswith(_NOTES))
-    whole = replace(shown, columns=tuple(columns), rows=tuple(rows), notes=notes)
+    notes = [note for note in shown.notes if note.startswith(_NOTES)]
+    whole = replace(
+        shown, columns=tuple(columns), rows=tuple(rows), notes=(*notes, *_refusals(refused))
+    )
     status = next(i for i, column in enumerate(columns) if column.key == "status")
     said = {row[status].text for row in rows}
     if len(said) == 1 and re.fullmatch(r"(\d+) of \1 finished", said.pop()):
         return whole.select(column.key for column in columns if column.key != "status")
     return whole
+
+
+def _refusals(refused: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a sentence for each reason why methods were refused, of their names and statuses."""
+    reasons: dict[str, list[str]] = {}
+    for method, status in refused:
+        reason = status.removeprefix(_REFUSED).removeprefix(f"{method} ")
+        reasons.setdefault(reason, []).append(method)
+    return [f"Refused: {', '.join(of)}; each {reason}" for reason, of in reasons.items()]
 
 
 def _sweeps(dataset: str, cells: Sequence[Cell]) -> Table:

@@ -32,6 +32,14 @@ def test_records_give_every_table_of_the_page(page: str) -> None:
     assert marked_tables.filled(page, made) == page
 
 
+def test_methods_that_are_refused_are_named_below_their_table(page: str) -> None:
+    (speech,) = [table for table in _TABLE.findall(page) if "lift_conventions=false" in table]
+    (said,) = [line for line in speech.splitlines() if line.startswith("- Refused: ")]
+    for method in ("dynafed", "fedftg", "fedgen", "moon"):
+        assert method in said
+        assert f"\n| {method} " not in speech
+
+
 def test_numbers_of_the_text_stand_in_its_tables(page: str) -> None:
     assert _unfounded(_TABLE.sub("", page), page) == []
 
