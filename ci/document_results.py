@@ -9,8 +9,8 @@ Marks, as in ``marked_tables.py``:
     committed search: each arm's best setting, and how many points below it the worst one was.
     Methods that were refused are named below. The status is left out where every other cell
     finished, and all methods have as many.
-``<!-- table: sweeps DATASET -->``
-    The values of methods that ran with several values of one setting, all else equal.
+``<!-- table: questions -->``
+    The answers to reports/questions.toml, as far as cells are there.
 ``<!-- table: claims -->``
     The verdicts on the paper's claims, as far as cells are there.
 """
@@ -25,23 +25,22 @@ from pathlib import Path
 from marked_tables import filled, marks
 
 from gptfl_reports.claims.paper import claims
+from gptfl_reports.claims.paper import read as read_claims
 from gptfl_reports.claims.table import verdict_table
-from gptfl_reports.claims.verdicts import has, settings_of, verdicts
+from gptfl_reports.claims.verdicts import Verdict, has, settings_of, verdicts
 from gptfl_reports.figures import sweeps, sweeps_figure
-from gptfl_reports.numbers.averaged import evaluations
 from gptfl_reports.numbers.board import Leaderboard, leaderboard
 from gptfl_reports.records.cells import Cell, read_cells
 from gptfl_reports.report import Report
-from gptfl_reports.tables import units
 from gptfl_reports.tables.comparison import interval_entries
 from gptfl_reports.tables.leaderboard import leaderboard_tables
 from gptfl_reports.tables.table import Column, Entry, Table
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "reports/RESULTS.md"
+QUESTIONS = ROOT / "reports/questions.toml"
 RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
-_NOTES = ("Budget", "Synthetic")
 _NONE = Entry("–")
 _REFUSED = "refused: "
 _COLUMNS = ("method", "mean_last", "start", "to_target", "status")
@@ -56,8 +55,8 @@ def table(mark: str, cells: Sequence[Cell]) -> Table:
     kind, *words = mark.split()
     if kind == "methods":
         return _methods(words, cells)
-    if kind == "sweeps":
-        return _sweeps(words[0], cells)
+    if kind == "questions":
+        return _questions(cells)
     if kind == "claims":
         return _claims(cells)
     raise ValueError(f"no table of the kind {kind!r}")
@@ -112,7 +111,7 @@ def _methods(words: Sequence[str], cells: Sequence[Cell]) -> Table:
         method, value, *rest = row
         searched = _best_and_worst(trials[method.text]) if method.text in trials else (_NONE, _NONE)
         rows.append((method, value, apart.get(method.text, _NONE), *rest, *searched))
-    notes = [note for note in shown.notes if note.startswith(_NOTES)]
+    notes = [note for note in shown.notes if note.startswith("Budget")]
     whole = replace(
         shown, columns=tuple(columns), rows=tuple(rows), notes=(*notes, *_refusals(refused))
     )
@@ -132,38 +131,25 @@ def _refusals(refused: Sequence[tuple[str, str]]) -> list[str]:
     return [f"Refused: {', '.join(of)}; each {reason}" for reason, of in reasons.items()]
 
 
-def _sweeps(dataset: str, cells: Sequence[Cell]) -> Table:
-    """Return the points of a data set's sweeps, a row each."""
-    panels = sweeps.panels(leaderboard(c for c in cells if c.record["dataset"]["name"] == dataset))
-    rows = [
-        (
-            Entry(panel.sweep.words),
-            Entry(line.label),
-            Entry(f"{dot.at:g}"),
-            Entry(units.percent(dot.end), f"n={dot.end.n}"),
-            Entry(units.percent(dot.start) if dot.start else "–"),
-        )
-        for panel in panels
-        for line in panel.lines
-        for dot in line.dots
-    ]
-    columns = (
-        Column("varied", "varied", "left"),
-        Column("method", "method", "left"),
-        Column("at", "value"),
-        Column("end", f"mean of {evaluations(panels[0].averaged)}"),
-        Column("start", "start"),
-    )
-    return Table("One setting varied, all else equal", columns, tuple(rows))
+def _questions(cells: Sequence[Cell]) -> Table:
+    """Return the answers to the questions, where cells give one."""
+    asked = read_claims(QUESTIONS.read_text(encoding="utf-8"))
+    told = verdict_table(_answered(verdicts(cells, asked)))
+    titles = {"says": "question"}
+    kept = replace(told, notes=()).select(("says", "pair", "here"))
+    named = tuple(replace(c, title=titles.get(c.key, c.title)) for c in kept.columns)
+    return replace(kept, columns=named)
 
 
 def _claims(cells: Sequence[Cell]) -> Table:
     """Return the verdicts, without pairs of which no cells are there yet."""
-    found = [
-        replace(verdict, outcomes=tuple(o for o in verdict.outcomes if o.value))
-        for verdict in verdicts(cells, claims())
-    ]
-    return verdict_table([v for v in found if v.outcomes or v.claim.untestable])
+    return verdict_table(_answered(verdicts(cells, claims())))
+
+
+def _answered(found: Sequence[Verdict]) -> list[Verdict]:
+    """Return verdicts without pairs of which no cells are there yet."""
+    told = [replace(one, outcomes=tuple(o for o in one.outcomes if o.value)) for one in found]
+    return [one for one in told if one.outcomes or one.claim.untestable]
 
 
 def _trials(dataset: str) -> dict[str, list[tuple[float, str]]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gptfl_reports.claims.paper import Claim, Pair, Side, claims
+from gptfl_reports.claims.paper import Claim, Pair, Side, claims, read
 from gptfl_reports.claims.table import verdict_csv, verdict_table
 from gptfl_reports.claims.verdicts import Outcome, verdicts
 from gptfl_reports.numbers.intervals import t_quantile
@@ -189,6 +189,26 @@ def test_every_finding_of_the_introduction_is_tested_or_says_why_not() -> None:
     for claim in claims():
         assert claim.where
         assert bool(claim.pairs) is not bool(claim.untestable)
+
+
+def test_a_question_of_ones_own_has_no_number_of_the_paper() -> None:
+    (question,) = read(
+        """
+        [common]
+        all = ["regime=short"]
+        [[claim]]
+        key = "alone"
+        says = "Do clients that train alone keep the start?"
+        dataset = "cifar10"
+        ours = "gptfl+local"
+        theirs = ["gptfl+local at start", "gptfl"]
+        """
+    )
+    assert [(pair.theirs.text, pair.paper) for pair in question.pairs] == [
+        ("gptfl+local at start", None),
+        ("gptfl", None),
+    ]
+    assert question.pairs[0].theirs.settings == {"regime": "short"}
 
 
 def test_paper_numbers_follow_from_its_tables() -> None:

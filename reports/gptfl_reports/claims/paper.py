@@ -90,25 +90,36 @@ class Claim:
 @cache
 def claims() -> tuple[Claim, ...]:
     """Return all claims in the order of the file."""
-    text = (files("gptfl_reports") / "published" / "claims.toml").read_text(encoding="utf-8")
+    path = files("gptfl_reports") / "published" / "claims.toml"
+    return read(path.read_text(encoding="utf-8"))
+
+
+def read(text: str) -> tuple[Claim, ...]:
+    """Return the claims of a file, or questions of one's own: those have no numbers of the paper.
+
+    Args:
+        text: TOML as in ``published/claims.toml``, whose head says what it holds.
+    """
     tree = tomllib.loads(text)
     return tuple(_claim(entry, tree["common"]) for entry in tree["claim"])
 
 
 def _claim(entry: Mapping[str, Any], common: Mapping[str, list[str]]) -> Claim:
     shared = [*common["all"], *common.get(entry["dataset"], []), *entry.get("settings", [])]
+    theirs = entry.get("theirs", [])
+    papers = entry.get("paper", ["none"] * len(theirs))
     pairs = [
         Pair(
             Side.read(entry["ours"], shared),
             Side.read(text, shared),
             None if paper == "none" else float(paper),
         )
-        for text, paper in zip(entry.get("theirs", []), entry.get("paper", []), strict=True)
+        for text, paper in zip(theirs, papers, strict=True)
     ]
     return Claim(
         entry["key"],
         entry["says"],
-        entry["where"],
+        entry.get("where", ""),
         entry["dataset"],
         entry.get("statistic", "value"),
         entry.get("expected", "more"),
