@@ -166,6 +166,7 @@ def test_another_length_of_pretraining_is_no_second_cell_of_a_claim(
         {"preset": {"quick": True}},
         {"config": {"partition": {"alpha": 0.5}}},
         {"config": {"regime": "long"}},
+        {"config": {"lift_conventions": True}},
     ],
 )
 def test_cells_of_other_settings_and_without_an_end_do_not_count(

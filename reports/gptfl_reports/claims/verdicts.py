@@ -22,7 +22,12 @@ SAME = 0.01
 """Values are the same where the interval of their difference lies within one point of zero."""
 FIRST = 10
 """Rounds that count as the first ones."""
-_UNSAID = {"regime": "short", "precision": "float32", "public.source": "held_out"}
+_UNSAID = {
+    "regime": "short",
+    "precision": "float32",
+    "public.source": "held_out",
+    "lift_conventions": "false",
+}
 """What records leave out that have it as ever."""
 
 Decision = Literal["agrees", "does not agree", "within the noise", "not decided"]
