@@ -159,6 +159,13 @@ class ForImages(FedAvg):
 
 
 @dataclass(frozen=True)
+class ForPictures(FedAvg):
+    """FedAvg that was published for images, and makes some."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.IMAGES, Need.IMAGE_SHAPE})
+
+
+@dataclass(frozen=True)
 class ForFeatures(FedAvg):
     """FedAvg that asks for a network's features."""
 
@@ -172,6 +179,20 @@ def test_a_convention_refuses_and_can_be_lifted(run_cell: RunCell, tiny_task: Ta
     assert "published for images, not for speech; set lift_conventions=true" in refused.reason
     lifted = run_cell(ForImages(plan=PLAN), task=speech, lift_conventions=True)
     assert lifted.cell.ending.status == "finished"
+
+
+def test_a_convention_is_not_offered_to_be_lifted_where_that_would_not_help(
+    run_cell: RunCell, tiny_task: Task
+) -> None:
+    train, test = (replace(s, x=s.x[:, 0]) for s in (tiny_task.train, tiny_task.test))
+    speech = replace(tiny_task, modality="speech", train=train, test=test)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    for lifted, said in ((False, "; leave it out."), (True, "makes samples of")):
+        ran = run_cell(
+            ForPictures(plan=PLAN), task=speech, network=network, lift_conventions=lifted
+        )
+        assert said in ran.cell.ending.reason
+        assert "lift_conventions" not in ran.cell.ending.reason
 
 
 def test_a_network_without_a_head_refuses_what_needs_features(run_cell: RunCell) -> None:

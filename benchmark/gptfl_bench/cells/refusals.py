@@ -22,10 +22,13 @@ def refuse_unmet(spec: CellSpec, world: World) -> None:
             f"{who} needs {Need.PUBLIC}, and public.source=none leaves it without; choose "
             "public.source=synthetic or public.source=held_out."
         )
+    shape = world.task.input_shape
+    misshapen = Need.IMAGE_SHAPE in needs and len(shape) != 3
     if Need.IMAGES in needs and modality != "image" and not spec.settings.lift_conventions:
+        advice = "set lift_conventions=true to run it all the same"
         raise Refusal(
-            f"{spec.name} was published for {Need.IMAGES}, not for {modality}; set "
-            "lift_conventions=true to run it all the same."
+            f"{spec.name} was published for {Need.IMAGES}, not for {modality}; "
+            f"{'leave it out' if misshapen else advice}."
         )
     hidden = [need for need in (Need.REPLIES, Need.SAMPLES) if need in needs]
     if hidden and spec.settings.secure_aggregation:
@@ -36,8 +39,7 @@ def refuse_unmet(spec: CellSpec, world: World) -> None:
     if spec.uses_generator and spec.no_generator:
         raise Refusal(spec.no_generator)
     _refuse_own_data(spec, world.task)
-    shape = world.task.input_shape
-    if Need.IMAGE_SHAPE in needs and len(shape) != 3:
+    if misshapen:
         raise Refusal(f"{spec.name} makes {Need.IMAGE_SHAPE}, not of shape {shape}; leave it out.")
 
 
