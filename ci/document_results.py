@@ -128,7 +128,10 @@ def _refusals(refused: Sequence[tuple[str, str]]) -> list[str]:
     for method, status in refused:
         reason = status.removeprefix(_REFUSED).removeprefix(f"{method} ")
         reasons.setdefault(reason, []).append(method)
-    return [f"Refused: {', '.join(of)}; each {reason}" for reason, of in reasons.items()]
+    return [
+        f"Refused: {', '.join(of)}{'; each' if len(of) > 1 else ''} {reason}"
+        for reason, of in reasons.items()
+    ]
 
 
 def _questions(cells: Sequence[Cell]) -> Table:

@@ -27,3 +27,17 @@ def test_clients_that_the_data_decide_may_differ_in_number_from_seed_to_seed(
     assert "18" not in ranking.task.title
     assert ranking.standings[0].n == 2
     assert "at 181 to 182 clients, " in question(ranking)
+
+
+def test_runs_with_conventions_lifted_are_a_table_of_their_own(
+    make_cell: MakeCell, run_folder: Path
+) -> None:
+    """Each has its own FedAvg to be compared with."""
+    for lifted, last in ((False, 0.5), (True, 0.6)):
+        for method, more in (("fedavg", 0.0), ("moon", 0.2)):
+            name = f"{method}-{lifted}"
+            config = {"lift_conventions": lifted}
+            make_cell(method, 0, (0.1, last + more), run_id=name, config=config)
+    usual, lifted = leaderboard(read_cells(run_folder)).rankings
+    assert lifted.task.title == f"{usual.task.title}, conventions lifted"
+    assert [ranking.baseline for ranking in (usual, lifted)] == ["fedavg", "fedavg"]

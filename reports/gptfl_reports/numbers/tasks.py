@@ -189,7 +189,13 @@ def cohort(record: RunRecord) -> str:
 
 def budget(record: RunRecord) -> str:
     """Return how many rounds of how many clients a task has, in words."""
-    return f"{record['rounds']} rounds of {cohort(record)}" + regime_words(record, ", {}")
+    lifted = ", conventions lifted" if _lifted(record) else ""
+    return f"{record['rounds']} rounds of {cohort(record)}" + regime_words(record, ", {}") + lifted
+
+
+def _lifted(record: RunRecord) -> bool:
+    """Return whether methods ran on data that they were not published for."""
+    return bool(record["config"].get("lift_conventions", False))
 
 
 def regime(record: RunRecord) -> str:
@@ -258,6 +264,7 @@ def setting_key(record: RunRecord) -> str:
             [clients(record), record["cohort_size"]],
             [record["metric"], record["target"]],
             [record["preset"]["name"], record["preset"]["quick"]],
+            _lifted(record),
         ]
     )
 
