@@ -5,18 +5,22 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from gptfl_bench.cli import main
 from gptfl_bench.core.errors import UsageError
 from gptfl_bench.core.progress import Silent
 from gptfl_bench.runs import experiment, search
 from gptfl_bench.runs.config import load
 from gptfl_bench.runs.search import Grid, Trial
 from gptfl_reports.records.cells import read_cells
+from gptfl_reports.records.events import CellEnded
 
+DIVERGED = CellEnded("diverged", "the loss is not finite")
+REFUSED = CellEnded("refused", "no images")
 TRIALS = [
     Trial("fedavg", {"methods.fedavg.plan.lr": 0.1}, None, (0.5, 0.7)),
     Trial("fedavg", {"methods.fedavg.plan.lr": 0.3}, None, (0.9, 0.4)),
-    Trial("fedavg", {"methods.fedavg.plan.lr": 0.8}, None, (0.99, None)),
-    Trial("gptfl", {"warm.fedavg.plan.lr": 0.1}, None, (None, None)),
+    Trial("fedavg", {"methods.fedavg.plan.lr": 0.8}, None, (0.99, DIVERGED)),
+    Trial("gptfl", {"warm.fedavg.plan.lr": 0.1}, None, (DIVERGED, DIVERGED)),
     Trial("gptfl", {"warm.fedavg.plan.lr": 0.3}, None, (0.2, 0.2)),
 ]
 
@@ -28,6 +32,41 @@ def test_the_best_mean_wins_and_divergence_never_does() -> None:
         "fedavg": {"methods.fedavg.plan.lr": 0.3},
         "gptfl": {"warm.fedavg.plan.lr": 0.3},
     }
+
+
+def test_an_arm_without_a_score_has_no_best_trial_and_its_reason_is_told() -> None:
+    """DynaFed on sound was once written down as diverged, its first setting as the best."""
+    key = "methods.dynafed.plan.lr"
+    refused = [Trial("dynafed", {key: rate}, None, (REFUSED, REFUSED)) for rate in (0.1, 0.3)]
+    trials = [*TRIALS, *refused]
+    assert list(search.best(trials)) == ["fedavg", "gptfl"]
+    assert search.as_preset(trials) == search.as_preset(TRIALS)
+    assert (
+        search.as_csv(trials, (7, 8)).splitlines()[6]
+        == f"dynafed,{key}=0.1,refused,refused,refused,"
+    )
+    assert search.troubles(trials) == {"dynafed": REFUSED}
+
+
+def test_where_all_trials_diverge_it_is_told_and_where_some_do_it_is_not() -> None:
+    lost = Trial("scaffold", {"methods.scaffold.plan.lr": 9.0}, None, (DIVERGED, 0.1))
+    assert search.troubles([*TRIALS, lost]) == {"scaffold": DIVERGED}
+
+
+def test_a_refused_search_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    limit = "methods.dynafed.memory_limit_gib=0.000001"
+    command = ["search", "--methods", "dynafed", "--preset", "quick", "rounds=1", limit]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert "dynafed has trials without a score, the first of them refused: dynafed needs about" in (
+        printed.err
+    )
+    lines = Path("searches/digits.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 4
+    assert all(line.endswith(",") and "diverged" not in line for line in lines[1:])
 
 
 def test_the_result_is_a_part_of_a_preset() -> None:
@@ -100,9 +139,9 @@ def test_only_the_best_of_a_short_first_run_go_on(tmp_path: Path) -> None:
     settings = ["rounds=4", "model=linear", "evaluation.every=1"]
     trials = search.search(grid, "quick", settings, context, Silent())
     first = [trial.first for trial in trials]
-    assert None not in first
+    assert all(isinstance(score, float) for score in first)
     (gone_on,) = [trial for trial in trials if trial.scores]
-    assert gone_on.first == max(score for score in first if score is not None)
+    assert gone_on.first == max(score for score in first if isinstance(score, float))
     assert search.best(trials) == {"fedavg": gone_on}
     rounds = sorted((c.record["rounds"], c.record["seed"]) for c in read_cells(tmp_path / "trials"))
     assert rounds == [(2, 100)] * 3 + [(4, 100), (4, 101)]
@@ -112,7 +151,7 @@ def test_only_the_best_of_a_short_first_run_go_on(tmp_path: Path) -> None:
 
 
 def test_who_diverged_at_first_does_not_go_on() -> None:
-    trials = [Trial("fedavg", {"lr": rate}, first, ()) for rate, first in ((1, None), (2, 0.1))]
+    trials = [Trial("fedavg", {"lr": rate}, first, ()) for rate, first in ((1, DIVERGED), (2, 0.1))]
     assert search._kept(trials, 1) == [trials[1]]
 
 

@@ -1,9 +1,11 @@
 """The command ``search``: rates for all methods by equal budgets."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from gptfl_bench.commands.options import (
+    FAILED,
     OK,
     access_of,
     arrange_access,
@@ -66,4 +68,8 @@ def run(options: argparse.Namespace) -> int:
         if keys := search.at_edge(trial, trials):
             print(f"# {trial.arm}: the best is at an edge of what was tried in {', '.join(keys)}")
     print(search.as_preset(trials), end="")
-    return OK
+    troubles = search.troubles(trials)
+    for arm, ended in troubles.items():
+        words = f"{arm} has trials without a score, the first of them {ended.status}"
+        print(f"gptfl-bench: {words}: {ended.reason}", file=sys.stderr, flush=True)
+    return FAILED if any(ended.status == "failed" for ended in troubles.values()) else OK

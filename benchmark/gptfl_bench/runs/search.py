@@ -24,10 +24,13 @@ from gptfl_bench.data.access import Access
 from gptfl_bench.data.task import tasks
 from gptfl_bench.runs import config, experiment, launchers
 from gptfl_bench.runs.launchers import Launcher
-from gptfl_reports.records.cells import mean
-from gptfl_reports.records.schema import Row
+from gptfl_reports.records.cells import Cell, mean
+from gptfl_reports.records.events import CellEnded
 
 ON_VALIDATION = "evaluation.on=validation"
+
+Score = float | CellEnded
+"""Mean of a cell's last evaluations; or how it ended, if it did not finish."""
 
 
 @dataclass(frozen=True)
@@ -37,21 +40,20 @@ class Trial:
     Attributes:
         arm: The method's name.
         point: Settings of the point.
-        first: Score of the short first run; None if there was none, or it did not converge.
-        scores: Mean of the last evaluations for each seed; None if it did not converge. Empty if
-            the trial ended with the first run.
+        first: Score of the short first run; None if there was none.
+        scores: Score for each seed. Empty if the trial ended with the first run.
     """
 
     arm: str
     point: Mapping[str, object]
-    first: float | None
-    scores: tuple[float | None, ...]
+    first: Score | None
+    scores: tuple[Score, ...]
 
     @property
-    def score(self) -> float:
-        """Mean over seeds; below every real score if one did not converge or none was run."""
-        known = [score for score in self.scores if score is not None]
-        return mean(known) if known and len(known) == len(self.scores) else -1.0
+    def score(self) -> float | None:
+        """Mean over seeds; None if one of them did not finish or none was run."""
+        known = [score for score in self.scores if isinstance(score, float)]
+        return mean(known) if known and len(known) == len(self.scores) else None
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def search(
     """
     common = [*overrides, ON_VALIDATION, f"regime={grid.regime}"]
 
-    def scores(trials: list[Trial], seeds: tuple[int, ...], *more: str) -> list[Scores]:
+    def scores(trials: list[Trial], seeds: tuple[int, ...], *more: str) -> list[tuple[Score, ...]]:
         plans = [
             experiment.plan(
                 [trial.arm],
@@ -200,8 +202,8 @@ def search(
         ]
         cells = [spec for plan in plans for spec in plan.cells]
         ended = launchers.execute(cells, context, progress, launcher)
-        rows = {cell.record["run_id"]: cell.row() for cell in ended}
-        return [tuple(_score(rows[spec.run_id]) for spec in plan.cells) for plan in plans]
+        found = {cell.record["run_id"]: _score(cell) for cell in ended}
+        return [tuple(found[spec.run_id] for spec in plan.cells) for plan in plans]
 
     trials = [Trial(arm, point, None, ()) for arm in grid.arms for point in grid.points(arm)]
     going_on = trials
@@ -222,11 +224,9 @@ def search(
     return sorted([*trials, *extended], key=lambda t: list(grid.arms).index(t.arm))
 
 
-Scores = tuple[float | None, ...]
-
-
-def _score(row: Row) -> float | None:
-    return row["value_mean_last"] if row["status"] == "finished" else None
+def _score(cell: Cell) -> Score:
+    value = cell.row()["value_mean_last"]
+    return value if cell.ending.status == "finished" and value is not None else cell.ending
 
 
 def _kept(trials: list[Trial], keep: int) -> list[Trial]:
@@ -234,8 +234,13 @@ def _kept(trials: list[Trial], keep: int) -> list[Trial]:
     kept: list[Trial] = []
     for arm in dict.fromkeys(trial.arm for trial in trials):
         own = [trial for trial in trials if trial.arm == arm]
-        kept += sorted(own, key=lambda t: -1.0 if t.first is None else t.first, reverse=True)[:keep]
+        kept += sorted(own, key=lambda t: _rank(t.first), reverse=True)[:keep]
     return kept
+
+
+def _rank(score: Score | None) -> float:
+    """Return a score, or less than any for a trial without."""
+    return score if isinstance(score, float) else -1.0
 
 
 def at_edge(trial: Trial, trials: list[Trial]) -> list[str]:
@@ -250,9 +255,28 @@ def at_edge(trial: Trial, trials: list[Trial]) -> list[str]:
 
 
 def best(trials: list[Trial]) -> dict[str, Trial]:
-    """Return the best trial of each arm; of equal ones the first in the grid."""
-    arms = dict.fromkeys(trial.arm for trial in trials)
-    return {arm: max((t for t in trials if t.arm == arm), key=lambda t: t.score) for arm in arms}
+    """Return the best trial of each arm that has a score; of equal ones the first in the grid."""
+    scored = [trial for trial in trials if trial.score is not None]
+    arms = dict.fromkeys(trial.arm for trial in scored)
+    own = {arm: [trial for trial in scored if trial.arm == arm] for arm in arms}
+    return {arm: max(own[arm], key=lambda t: _rank(t.score)) for arm in arms}
+
+
+def troubles(trials: list[Trial]) -> dict[str, CellEnded]:
+    """Return how the first trial without a score ended, of the arms for which that matters.
+
+    That is of an arm none of whose trials has a score, or one of whose was refused or failed. That
+    some of an arm's trials diverge is what a search finds out.
+    """
+    chosen = best(trials)
+    found: dict[str, CellEnded] = {}
+    for trial in trials:
+        for score in (trial.first, *trial.scores):
+            if isinstance(score, CellEnded) and (
+                score.status != "diverged" or trial.arm not in chosen
+            ):
+                found.setdefault(trial.arm, score)
+    return found
 
 
 def as_preset(trials: list[Trial]) -> str:
@@ -276,11 +300,14 @@ def as_csv(trials: list[Trial], seeds: tuple[int, ...]) -> str:
         settings = " ".join(f"{key}={value}" for key, value in trial.point.items())
         first = [_percent(trial.first)] if halved else []
         ended = [_percent(score) for score in trial.scores] or [""] * len(seeds)
-        mean = _percent(trial.score if trial.score >= 0 else None) if trial.scores else ""
+        without = next((s for s in trial.scores if isinstance(s, CellEnded)), None)
+        mean = _percent(trial.score if without is None else without)
         choice = "yes" if trial in chosen else ""
         writer.writerow([trial.arm, settings, *first, *ended, mean, choice])
     return text.getvalue()
 
 
-def _percent(score: float | None) -> str:
-    return "diverged" if score is None else f"{100 * score:.2f}"
+def _percent(score: Score | None) -> str:
+    if score is None:
+        return ""
+    return score.status if isinstance(score, CellEnded) else f"{100 * score:.2f}"
