@@ -21,7 +21,7 @@ def filled(text: str, by_name: dict[str, Table]) -> str:
     Raises:
         KeyError: If there is no table of a mark's name.
     """
-    return _MARKED.sub(lambda m: f"{m[1]}\n{_body(by_name[m[2]])}\n{m[3]}", text)
+    return _MARKED.sub(lambda m: f"{m[1]}{_body(by_name[m[2]])}{m[3]}", text)
 
 
 def _body(table: Table) -> str:
