@@ -63,8 +63,12 @@ def table(mark: str, cells: Sequence[Cell]) -> Table:
 
 
 def figures(page: str, cells: Sequence[Cell]) -> dict[str, bytes]:
-    """Return the figures that a page links by name: of tasks that it shows, and of all sweeps."""
+    """Return the figures that a page links by name: of tasks that it shows, and of all sweeps.
+
+    Runs with conventions lifted are a table beside the comparison, and no figure.
+    """
     named = [words for kind, *words in map(str.split, marks(page)) if kind == "methods"]
+    named = [words for words in named if "lift_conventions=true" not in words]
     tasks = [_ranked(words, cells).rankings[0].task for words in named]
     report = Report.of([cell for task in tasks for cell in task.cells], RECORDS)
     varied = sweeps_figure.FAMILY.files(sweeps.panels(leaderboard(cells)))
