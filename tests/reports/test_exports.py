@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -341,9 +342,7 @@ def test_weights_and_biases_keeps_runs_offline_grouped_by_method(
     groups, values = [], []
     for folder in folders:
         (path,) = folder.glob("*.wandb")
-        for data in _leveldb_log(path.read_bytes()):
-            record = messages.Record()
-            record.ParseFromString(data)
+        for record in _finished(path, messages.Record):
             if record.HasField("run"):
                 groups.append(record.run.run_group)
             for item in record.history.item:
@@ -354,6 +353,19 @@ def test_weights_and_biases_keeps_runs_offline_grouped_by_method(
     assert len(set(groups)) == 1
 
 
+def _finished(path: Path, kind: Callable[[], Any]) -> list[Any]:
+    """Return the messages of a file once the last is there; finish() does not wait for the disk."""
+    for _ in range(600):
+        found = []
+        for data in _leveldb_log(path.read_bytes()):
+            found.append(kind())
+            found[-1].ParseFromString(data)
+        if found and found[-1].HasField("exit"):
+            break
+        time.sleep(0.1)
+    return found
+
+
 def _leveldb_log(content: bytes) -> Iterator[bytes]:
     """Yield the records of a file of Weights & Biases: seven bytes, then LevelDB's log format."""
     at, whole = 7, b""
@@ -362,6 +374,8 @@ def _leveldb_log(content: bytes) -> Iterator[bytes]:
             at += left
             continue
         length, kind = int.from_bytes(content[at + 4 : at + 6], "little"), content[at + 6]
+        if at + 7 + length > len(content):  # not all of it is on the disk yet
+            return
         whole += content[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # whole, or the last part
