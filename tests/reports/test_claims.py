@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,23 @@ def test_another_length_of_pretraining_is_no_second_cell_of_a_claim(
     outcome = _decided(run_folder, "1a", "fedavg")
     assert outcome.value is not None
     assert outcome.value.mean == pytest.approx(0.101)
+
+
+def test_a_side_means_the_presets_settings_unless_it_names_others(
+    cell: Callable[..., Path], run_folder: Path
+) -> None:
+    for seed in range(3):
+        cell("gptfl", seed, 0.5 + seed / 1000)
+        cell("fedavg", seed, 0.4, config={"method": {"plan": {"lr": 0.1}}})
+        given = "gptfl-bench run --methods fedavg methods.fedavg.plan.lr=0.75"
+        cell("fedavg", seed, 0.2, config={"method": {"plan": {"lr": 0.75}}}, command=given)
+    (claim,) = [claim for claim in claims() if claim.key == "1a"]
+    ours, theirs = claim.pairs[0].ours, claim.pairs[0].theirs
+    named = replace(theirs, settings={**theirs.settings, "methods.fedavg.plan.lr": "0.75"})
+    asked = replace(claim, pairs=(Pair(ours, theirs, None), Pair(ours, named, None)))
+    (verdict,) = verdicts(read_cells(run_folder), [asked])
+    means = [outcome.value.mean for outcome in verdict.outcomes if outcome.value]
+    assert means == pytest.approx([0.101, 0.301])
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,33 @@ def test_any_method_can_be_the_baseline(make_cell: MakeCell, run_folder: Path) -
     assert differences(leaderboard(cells, "scaffold").rankings[0]) == ()
 
 
+@pytest.mark.parametrize(
+    ("method", "given", "known"),
+    [
+        ("fedavg", "methods.fedavg.plan.lr=7", True),
+        ("fedavg", "'methods.fedavg.plan.lr=7'", True),
+        ("fedavg", "warm.fedavg.plan.lr=7", True),
+        ("gptfl", "warm.fedavg.plan.lr=7", True),
+        ("gptfl+fedprox", "warm.fedprox.mu=7", True),
+        ("gptfl+fedprox", "warm.fedavg.plan.lr=7", False),
+        ("fedavg", "methods.gptfl.pretrain.epochs=7", False),
+        ("fedavg", "plan.lr=7", False),
+        ("fedavg", '--out "7', False),
+    ],
+)
+def test_of_two_variants_the_one_without_settings_by_hand_is_the_baseline(
+    method: str, given: str, known: bool, make_cell: MakeCell, run_folder: Path
+) -> None:
+    command = f"gptfl-bench run --methods all {given}"
+    make_cell(method, 0, [0.1, 0.5], config={"a": 1})
+    make_cell(method, 0, [0.1, 0.9], config={"a": 7}, command=command, run_id="other")
+    make_cell("moon", 0, [0.1, 0.7])
+    board = leaderboard(read_cells(run_folder), method)
+    apart = {one.method: one.mean for one in differences(board.rankings[0])}
+    other = f"{method} (a=7)"
+    assert apart == (pytest.approx({"moon": 0.2, other: 0.4}) if known else {})
+
+
 def test_tables_show_points_and_files_fractions(make_cell: MakeCell, run_folder: Path) -> None:
     for seed in (0, 1):
         make_cell("fedavg", seed, [0.1, 0.5])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gptfl_reports.claims.paper import Claim, Expected, Pair, Side, Statistic
+from gptfl_reports.numbers.by_hand import by_hand
 from gptfl_reports.numbers.intervals import Interval, t_interval
 from gptfl_reports.numbers.spread import Spread, paired
 from gptfl_reports.numbers.tasks import flat
@@ -162,13 +163,22 @@ def _decide(expected: Expected, interval: Interval, same: float) -> Decision:
 
 
 def _cells(dataset: str, side: Side, known: Known) -> dict[object, list[Cell]]:
-    """Return the cells of a side by what pairs them: seed and partition."""
+    """Return the cells of a side by what pairs them: seed and partition.
+
+    Where a method ran with its preset's settings and with others, a side means the preset's, unless
+    it names the others.
+    """
+    fitting = [
+        cell
+        for cell, config in known
+        if cell.record["method"] == side.method
+        and cell.record["dataset"]["name"] == dataset
+        and all(has(config, key, text) for key, text in side.settings.items())
+    ]
     found: dict[object, list[Cell]] = {}
-    for cell, config in known:
-        record = cell.record
-        fits = record["method"] == side.method and record["dataset"]["name"] == dataset
-        if fits and all(has(config, key, text) for key, text in side.settings.items()):
-            found.setdefault((record["seed"], record["partition"]["sha256"]), []).append(cell)
+    for cell in [cell for cell in fitting if not by_hand(cell.record)] or fitting:
+        place = (cell.record["seed"], cell.record["partition"]["sha256"])
+        found.setdefault(place, []).append(cell)
     return found
 
 

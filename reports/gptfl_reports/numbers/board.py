@@ -20,6 +20,7 @@ def leaderboard(cells: Iterable[Cell], baseline: str = "fedavg") -> Leaderboard:
 
     Args:
         cells: What was run, in any order.
-        baseline: The method that the others are compared with, where a task has it exactly once.
+        baseline: The method that the others are compared with, where a task has it exactly once,
+            or once as its preset has it.
     """
     return Leaderboard(tuple(rank(task, baseline) for task in group(cells)))

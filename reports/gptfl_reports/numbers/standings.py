@@ -7,6 +7,7 @@ diverged, was refused, failed or still runs keeps its place and its sentence and
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from gptfl_reports.numbers.by_hand import by_hand
 from gptfl_reports.numbers.spread import Spread, paired, spread
 from gptfl_reports.numbers.tasks import Entrant, TaskGroup
 from gptfl_reports.records.schema import Row
@@ -85,9 +86,12 @@ def rank(task: TaskGroup, baseline: str) -> Ranking:
 
     Args:
         task: What was measured.
-        baseline: The method the others are compared with, if the task has it exactly once.
+        baseline: The method the others are compared with, if the task has it exactly once, or
+            once as its preset has it.
     """
     bases = [entrant for entrant in task.entrants if entrant.method == baseline]
+    if len(bases) > 1:
+        bases = [entrant for entrant in bases if not by_hand(entrant.cells[0].record)]
     base = bases[0] if len(bases) == 1 else None
     standings = [_standing(entrant, base) for entrant in task.entrants]
     standings.sort(key=_place)
