@@ -5,14 +5,15 @@
 Marks, as in ``marked_tables.py``:
 
 ``<!-- table: methods DATASET [key=value ..] -->``
-    All methods of the one task on a data set that has these settings. The last columns are of the
-    committed search: each arm's best setting, and how many points below it the worst one was.
-    Methods that were refused are named below. The status is left out where every other cell
-    finished, and all methods have as many.
+    All methods, as their presets have them, of the one task on a data set that has these settings.
+    The last columns are of the committed search: each arm's best setting, and how many points below
+    it the worst one was. Methods that were refused are named below. The status is left out where
+    every other cell finished, and all methods have as many.
 ``<!-- table: questions -->``
     The answers to reports/questions.toml, as far as cells are there.
 ``<!-- table: claims -->``
-    The verdicts on the paper's claims, as far as cells are there.
+    The verdicts on the paper's claims, as far as cells are there. Where the paper has numbers of
+    some pairs of a claim, only those are shown.
 """
 
 import csv
@@ -27,9 +28,10 @@ from marked_tables import filled, marks
 from gptfl_reports.claims.paper import claims
 from gptfl_reports.claims.paper import read as read_claims
 from gptfl_reports.claims.table import verdict_table
-from gptfl_reports.claims.verdicts import Verdict, has, settings_of, verdicts
+from gptfl_reports.claims.verdicts import Outcome, Verdict, has, settings_of, verdicts
 from gptfl_reports.figures import sweeps, sweeps_figure
 from gptfl_reports.numbers.board import Leaderboard, leaderboard
+from gptfl_reports.numbers.by_hand import by_hand
 from gptfl_reports.records.cells import Cell, read_cells
 from gptfl_reports.report import Report
 from gptfl_reports.tables.comparison import interval_entries
@@ -79,6 +81,8 @@ def figures(page: str, cells: Sequence[Cell]) -> dict[str, bytes]:
 def _ranked(words: Sequence[str], cells: Sequence[Cell]) -> Leaderboard:
     """Return the leaderboard of the cells on a data set that have some settings, of one task.
 
+    Methods are as their presets have them; `questions.toml` asks for others.
+
     Raises:
         ValueError: If there is none, or they are of more than one.
     """
@@ -88,6 +92,7 @@ def _ranked(words: Sequence[str], cells: Sequence[Cell]) -> Leaderboard:
         cell
         for cell in cells
         if cell.record["dataset"]["name"] == dataset
+        and not by_hand(cell.record)
         and all(has(settings_of(cell), key, text) for key, text in settings.items())
     ]
     board = leaderboard(fitting)
@@ -149,8 +154,17 @@ def _questions(cells: Sequence[Cell]) -> Table:
 
 
 def _claims(cells: Sequence[Cell]) -> Table:
-    """Return the verdicts, without pairs of which no cells are there yet."""
-    return verdict_table(_answered(verdicts(cells, claims())))
+    """Return the verdicts, without pairs of which no cells are there yet.
+
+    Where the paper has numbers of some pairs of a claim, those without stay in the report alone.
+    """
+    found = verdicts(cells, claims())
+    shown = [replace(one, outcomes=_of_the_paper(one.outcomes)) for one in found]
+    return verdict_table(_answered(shown))
+
+
+def _of_the_paper(outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+    return tuple(one for one in outcomes if one.pair.paper is not None) or outcomes
 
 
 def _answered(found: Sequence[Verdict]) -> list[Verdict]:
