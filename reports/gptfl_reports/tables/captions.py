@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gptfl_reports.numbers.by_hand import by_hand
 from gptfl_reports.numbers.tasks import TaskGroup, budget, plan_of, read_from, sharing
+from gptfl_reports.records.schema import RunRecord
 
 
 def caption(task: TaskGroup) -> tuple[str, ...]:
@@ -95,9 +97,15 @@ def _made_by(settings: Mapping[str, Any]) -> str:
 
 
 def _searches(task: TaskGroup) -> str:
-    search = {e.label: e.cells[0].record["preset"]["search"] or "no search" for e in task.entrants}
+    search = {entrant.label: _search(entrant.cells[0].record) for entrant in task.entrants}
     words = set(search.values())
     return words.pop().rstrip(".") if len(words) == 1 else _by_value(search)
+
+
+def _search(record: RunRecord) -> str:
+    if by_hand(record):
+        return "the command line first"
+    return record["preset"]["search"] or "no search"
 
 
 def _by_value(of: Mapping[str, str]) -> str:
