@@ -5,10 +5,10 @@
 Marks, as in ``marked_tables.py``:
 
 ``<!-- table: methods DATASET [key=value ..] -->``
-    All methods, as their presets have them, of the one task on a data set that has these settings.
-    The last columns are of the committed search: each arm's best setting, and how many points below
-    it the worst one was. Methods that were refused are named below. The status is left out where
-    every other cell finished, and all methods have as many.
+    All methods of the one task on a data set that has these settings. The last columns are of the
+    committed search: each arm's best setting, and how many points below it the worst one was.
+    Methods that were refused are named below. The status is left out where every other cell
+    finished, and all methods have as many.
 ``<!-- table: questions -->``
     The answers to reports/questions.toml, as far as cells are there.
 ``<!-- table: claims -->``
@@ -31,7 +31,6 @@ from gptfl_reports.claims.table import verdict_table
 from gptfl_reports.claims.verdicts import Outcome, Verdict, has, settings_of, verdicts
 from gptfl_reports.figures import sweeps, sweeps_figure
 from gptfl_reports.numbers.board import Leaderboard, leaderboard
-from gptfl_reports.numbers.by_hand import by_hand
 from gptfl_reports.records.cells import Cell, read_cells
 from gptfl_reports.report import Report
 from gptfl_reports.tables.comparison import interval_entries
@@ -45,6 +44,7 @@ RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
 _NONE = Entry("–")
 _REFUSED = "refused: "
+_MORE = "Pairs of which the paper has no number are in the report's claims.md."
 _COLUMNS = ("method", "mean_last", "start", "to_target", "status")
 
 
@@ -81,8 +81,6 @@ def figures(page: str, cells: Sequence[Cell]) -> dict[str, bytes]:
 def _ranked(words: Sequence[str], cells: Sequence[Cell]) -> Leaderboard:
     """Return the leaderboard of the cells on a data set that have some settings, of one task.
 
-    Methods are as their presets have them; `questions.toml` asks for others.
-
     Raises:
         ValueError: If there is none, or they are of more than one.
     """
@@ -92,7 +90,6 @@ def _ranked(words: Sequence[str], cells: Sequence[Cell]) -> Leaderboard:
         cell
         for cell in cells
         if cell.record["dataset"]["name"] == dataset
-        and not by_hand(cell.record)
         and all(has(settings_of(cell), key, text) for key, text in settings.items())
     ]
     board = leaderboard(fitting)
@@ -160,7 +157,8 @@ def _claims(cells: Sequence[Cell]) -> Table:
     """
     found = verdicts(cells, claims())
     shown = [replace(one, outcomes=_of_the_paper(one.outcomes)) for one in found]
-    return verdict_table(_answered(shown))
+    table = verdict_table(_answered(shown))
+    return replace(table, notes=(*table.notes, _MORE))
 
 
 def _of_the_paper(outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:

@@ -58,10 +58,10 @@ def test_caption_names_everything_that_moves_a_number(
         assert words in text
 
 
-def test_caption_does_not_call_a_rate_by_hand_searched(
+def test_caption_names_whoever_ran_with_settings_by_hand(
     make_cell: MakeCell, run_folder: Path
 ) -> None:
     make_cell("moon", 0)
     make_cell("fedavg", 0, command="gptfl-bench run --methods fedavg methods.fedavg.plan.lr=7")
     text = to_markdown(leaderboard(read_cells(run_folder)))
-    assert "rates from grid of June (moon), the command line first (fedavg)" in text
+    assert "rates from grid of June. With settings from the command line: fedavg." in text

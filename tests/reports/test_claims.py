@@ -177,6 +177,18 @@ def test_a_side_means_the_presets_settings_unless_it_names_others(
     assert means == pytest.approx([0.101, 0.301])
 
 
+def test_settings_by_hand_count_where_nothing_else_fits(
+    cell: Callable[..., Path], run_folder: Path
+) -> None:
+    for seed in range(3):
+        cell("gptfl", seed, 0.5 + seed / 1000)
+        given = {"command": "gptfl-bench run methods.fedavg.weighting=examples"} if seed else {}
+        cell("fedavg", seed, 0.4, **given)
+    outcome = _decided(run_folder, "1a", "fedavg")
+    assert outcome.value is not None
+    assert (outcome.value.n, outcome.decision) == (3, "agrees")
+
+
 @pytest.mark.parametrize(
     "changes",
     [

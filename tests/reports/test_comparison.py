@@ -102,14 +102,16 @@ def test_any_method_can_be_the_baseline(make_cell: MakeCell, run_folder: Path) -
     ("method", "given", "known"),
     [
         ("fedavg", "methods.fedavg.plan.lr=7", True),
-        ("fedavg", "'methods.fedavg.plan.lr=7'", True),
-        ("fedavg", "warm.fedavg.plan.lr=7", True),
+        ("fedavg", "++methods.fedavg.plan.lr=7", True),
+        ("fedavg-ablated", "methods.fedavg.plan.lr=7", True),
+        ("gptfl", "methods.gptfl.pretrain.epochs=7", True),
         ("gptfl", "warm.fedavg.plan.lr=7", True),
         ("gptfl+fedprox", "warm.fedprox.mu=7", True),
         ("gptfl+fedprox", "warm.fedavg.plan.lr=7", False),
+        # A warm start's settings don't reach the method by itself.
+        ("fedavg", "warm.fedavg.plan.lr=7", False),
         ("fedavg", "methods.gptfl.pretrain.epochs=7", False),
         ("fedavg", "plan.lr=7", False),
-        ("fedavg", '--out "7', False),
     ],
 )
 def test_of_two_variants_the_one_without_settings_by_hand_is_the_baseline(

@@ -112,7 +112,8 @@ def commit() -> str:
 def machine(device: torch.device, workers: int | str = 1) -> str:
     """Return processor, memory policy, processes and device in words, without naming the host."""
     # PyTorch's kernels follow what the processor can do, and so do the last bits of every number.
-    kind = f"{platform.machine()} with {torch.backends.cpu.get_cpu_capability()}"
+    able = torch.backends.cpu.get_cpu_capability()
+    kind = platform.machine() if able == "DEFAULT" else f"{platform.machine()} with {able}"
     words = f"{platform.system()} {kind}, {torch.get_num_threads()} thread(s)"
     if ranks.count() > 1:
         words = f"{words}, ranks={ranks.count()}"

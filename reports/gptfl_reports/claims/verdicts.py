@@ -165,8 +165,8 @@ def _decide(expected: Expected, interval: Interval, same: float) -> Decision:
 def _cells(dataset: str, side: Side, known: Known) -> dict[object, list[Cell]]:
     """Return the cells of a side by what pairs them: seed and partition.
 
-    Where a method ran with its preset's settings and with others, a side means the preset's, unless
-    it names the others.
+    Where a method ran more than once with a seed, a side means its preset's settings, unless it
+    names others.
     """
     fitting = [
         cell
@@ -175,8 +175,15 @@ def _cells(dataset: str, side: Side, known: Known) -> dict[object, list[Cell]]:
         and cell.record["dataset"]["name"] == dataset
         and all(has(config, key, text) for key, text in side.settings.items())
     ]
+    found = _by_place(fitting)
+    if any(len(cells) > 1 for cells in found.values()):
+        return _by_place([cell for cell in fitting if not by_hand(cell.record)]) or found
+    return found
+
+
+def _by_place(cells: Iterable[Cell]) -> dict[object, list[Cell]]:
     found: dict[object, list[Cell]] = {}
-    for cell in [cell for cell in fitting if not by_hand(cell.record)] or fitting:
+    for cell in cells:
         place = (cell.record["seed"], cell.record["partition"]["sha256"])
         found.setdefault(place, []).append(cell)
     return found

@@ -91,7 +91,7 @@ def rank(task: TaskGroup, baseline: str) -> Ranking:
     """
     bases = [entrant for entrant in task.entrants if entrant.method == baseline]
     if len(bases) > 1:
-        bases = [entrant for entrant in bases if not by_hand(entrant.cells[0].record)]
+        bases = [one for one in bases if not all(by_hand(cell.record) for cell in one.cells)]
     base = bases[0] if len(bases) == 1 else None
     standings = [_standing(entrant, base) for entrant in task.entrants]
     standings.sort(key=_place)

@@ -5,7 +5,6 @@ from typing import Any
 
 from gptfl_reports.numbers.by_hand import by_hand
 from gptfl_reports.numbers.tasks import TaskGroup, budget, plan_of, read_from, sharing
-from gptfl_reports.records.schema import RunRecord
 
 
 def caption(task: TaskGroup) -> tuple[str, ...]:
@@ -24,7 +23,7 @@ def caption(task: TaskGroup) -> tuple[str, ...]:
         f"{model['buffers']:,} buffer scalars.{_other_networks(task)}",
         f"Budget: {budget(record)}.{_plan(task)}",
         *([f"Synthetic data: {made}."] if made else []),
-        f"Preset: {record['preset']['name']}; rates from {_searches(task)}.",
+        f"Preset: {record['preset']['name']}; rates from {_searches(task)}.{_given(task)}",
         "Target: none." if target is None else f"Target: {100 * target:g} percent.",
     )
 
@@ -97,15 +96,15 @@ def _made_by(settings: Mapping[str, Any]) -> str:
 
 
 def _searches(task: TaskGroup) -> str:
-    search = {entrant.label: _search(entrant.cells[0].record) for entrant in task.entrants}
+    search = {e.label: e.cells[0].record["preset"]["search"] or "no search" for e in task.entrants}
     words = set(search.values())
     return words.pop().rstrip(".") if len(words) == 1 else _by_value(search)
 
 
-def _search(record: RunRecord) -> str:
-    if by_hand(record):
-        return "the command line first"
-    return record["preset"]["search"] or "no search"
+def _given(task: TaskGroup) -> str:
+    """Return who ran with settings of its own instead, if anyone."""
+    who = [e.label for e in task.entrants if any(by_hand(cell.record) for cell in e.cells)]
+    return f" With settings from the command line: {', '.join(who)}." if who else ""
 
 
 def _by_value(of: Mapping[str, str]) -> str:
