@@ -44,7 +44,7 @@ RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
 _NONE = Entry("–")
 _REFUSED = "refused: "
-_MORE = "Pairs of which the paper has no number are in the report's claims.md."
+_MORE = "Further pairs, of which the paper has no number, are in the report's claims.md."
 _COLUMNS = ("method", "mean_last", "start", "to_target", "status")
 
 
