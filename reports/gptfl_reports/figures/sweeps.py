@@ -18,13 +18,13 @@ from gptfl_reports.numbers.tasks import (
     clients,
     cohort,
     data_title,
-    differences,
     flat,
     metric_words,
     plan_of,
     settings,
     sharing_settings,
 )
+from gptfl_reports.numbers.variants import differences
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.schema import RunRecord, describe
 from gptfl_reports.tables import units

@@ -66,7 +66,10 @@ class Ranks:
 
 
 def ranks(board: Leaderboard) -> Ranks:
-    """Return the ranks over the tasks of a leaderboard, references and ablated methods left out."""
+    """Return the ranks over the tasks of a leaderboard.
+
+    References, ablated methods and variants beside the method as its preset has it have none.
+    """
     values = [_values(ranking) for ranking in board.rankings]
     methods = sorted({method for task in values for method in task})
     complete = [method for method in methods if all(method in task for task in values)]
@@ -88,11 +91,14 @@ def rank_of(ranking: Ranking) -> dict[str, float]:
 
 
 def _values(ranking: Ranking) -> dict[str, float]:
+    entrants = [s.entrant for s in ranking.standings]
+    plain = {one.method for one in entrants if one.label == one.method}
     return {
         s.entrant.label: s.mean_last.mean
         for s in ranking.standings
         if s.mean_last and s.n == len(s.entrant.cells)
         if not (s.entrant.ablated or s.entrant.reference)
+        if s.entrant.label == s.entrant.method or s.entrant.method not in plain
     }
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gptfl_reports.numbers.variants import labels
 from gptfl_reports.records.cells import Cell
 from gptfl_reports.records.schema import ABLATED, RunRecord, describe
 
@@ -18,14 +19,6 @@ _NOT_SETTINGS = {"seed", "seeds", "methods", "out", "launcher", "search", "quali
 """Parts of a resolved configuration that may differ between cells of one entrant."""
 _MAKERS = ("gptfl-bench", "torch")
 """Whose versions must be equal for cells to differ in nothing but the seed."""
-_CALLED = {
-    "public.source": "public data",
-    "synthetic.real": "real samples",
-    "sealed": "secure aggregation",
-}
-"""Settings whose last word alone does not say what they are."""
-_UNNAMED = {"sealed": "no"}
-"""Values that need no word: a method is called the same as on tasks that have it only so."""
 LOCAL_BUDGET = ("epochs", "steps", "batch_size")
 """Parts of the local plan that are budget, not tuning: a comparison must hold them equal."""
 
@@ -35,7 +28,8 @@ class Entrant:
     """One method with one setting on one task.
 
     Attributes:
-        label: The method's name; with what sets it apart where a task has it more than once.
+        label: The method's name; with what sets it apart where a task has it more than once. The
+            variant that was run without such settings has the name alone.
         method: The method's name.
         cells: Its cells by seed, whatever became of them.
     """
@@ -296,10 +290,11 @@ def _entrants(cells: Sequence[Cell]) -> tuple[Entrant, ...]:
         variants.setdefault(key, []).append(cell)
     entrants: list[Entrant] = []
     for method, variants in sorted(by_method.items()):
-        apart = differences([settings(members[0].record) for members in variants.values()])
-        labels = [f"{method} ({text})" if text else method for text in apart]
-        for label, members in zip(labels, variants.values(), strict=True):
-            if labels.count(label) > 1:
+        firsts = [members[0].record for members in variants.values()]
+        apart = labels([settings(record) for record in firsts], [r["command"] for r in firsts])
+        names = [f"{method} ({text})" if text else method for text in apart]
+        for label, members in zip(names, variants.values(), strict=True):
+            if names.count(label) > 1:
                 label = f"{method} (run {members[0].record['run_id']})"
             entrants.append(Entrant(label, method, tuple(members)))
     return tuple(sorted(entrants, key=lambda entrant: entrant.label))
@@ -328,39 +323,3 @@ def sealing(record: RunRecord) -> str:
     if fields["schedule"]:
         words.append(f"lost {fields['schedule']}")
     return ", ".join(words)
-
-
-def differences(variants: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return for each variant its settings that are not the same in all, in a line.
-
-    What only some have because others do without, as the generator where public data are real, is
-    told by the setting that decides it.
-    """
-    keys = sorted({key for variant in variants for key in variant})
-    keys = [key for key in keys if len({variant.get(key) for variant in variants}) > 1]
-    everywhere = [key for key in keys if _section(key) in _everywhere(variants)]
-    keys = everywhere if _tells(everywhere, variants) else keys
-    short = [_CALLED.get(key, key.rpartition(".")[2]) for key in keys]
-    names = [s if short.count(s) == 1 else key for s, key in zip(short, keys, strict=True)]
-    return [
-        ", ".join(
-            f"{name}={variant.get(key, 'unset').strip(chr(34))}"
-            for name, key in zip(names, keys, strict=True)
-            if key not in _UNNAMED or variant.get(key) != _UNNAMED[key]
-        )
-        for variant in variants
-    ]
-
-
-def _section(key: str) -> str:
-    return key.partition(".")[0]
-
-
-def _everywhere(variants: Sequence[Mapping[str, str]]) -> set[str]:
-    """Return the sections of settings that all variants have."""
-    return set.intersection(*({_section(key) for key in variant} for variant in variants))
-
-
-def _tells(keys: Sequence[str], variants: Sequence[Mapping[str, str]]) -> bool:
-    """Return whether some settings are enough to tell all variants apart."""
-    return len({tuple(variant.get(key) for key in keys) for variant in variants}) == len(variants)
