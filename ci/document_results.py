@@ -1,16 +1,18 @@
-"""Put the tables and figures of reports/results into reports/RESULTS.md, between their marks.
+"""Put the tables and figures of reports/results into its pages, between their marks.
 
     python ci/document_results.py
 
-Marks, as in ``marked_tables.py``:
+Pages are reports/RESULTS.md and reports/QUESTIONS.md. Marks, as in ``marked_tables.py``:
 
+``<!-- table: leaderboard DATASET [key=value ..] -->``
+    All methods of the one task on a data set that has these settings. Methods that were refused
+    are named below. The status is left out where every other cell finished, and all methods have
+    as many.
 ``<!-- table: methods DATASET [key=value ..] -->``
-    All methods of the one task on a data set that has these settings. The last columns are of the
-    committed search: each arm's best setting, and how many points below it the worst one was.
-    Methods that were refused are named below. The status is left out where every other cell
-    finished, and all methods have as many.
-``<!-- table: questions -->``
-    The answers to reports/questions.toml, as far as cells are there.
+    The same with two columns of the committed search: each arm's best setting, and how many
+    points below it the worst one was.
+``<!-- table: questions KEY [KEY ..] -->``
+    The answers to these of reports/questions.toml, as far as cells are there.
 ``<!-- table: claims -->``
     The verdicts on the paper's claims, as far as cells are there. Where the paper has numbers of
     some pairs of a claim, only those are shown.
@@ -38,7 +40,7 @@ from gptfl_reports.tables.leaderboard import leaderboard_tables
 from gptfl_reports.tables.table import Column, Entry, Table
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "reports/RESULTS.md"
+PAGES = (ROOT / "reports/RESULTS.md", ROOT / "reports/QUESTIONS.md")
 QUESTIONS = ROOT / "reports/questions.toml"
 RECORDS = ROOT / "reports/results"
 FIGURES = ROOT / "reports/figures"
@@ -52,30 +54,36 @@ def table(mark: str, cells: Sequence[Cell]) -> Table:
     """Return the table that a mark asks for.
 
     Raises:
-        ValueError: If the mark names no kind, or not one task.
+        ValueError: If the mark names no kind, not one task, or a question that is not asked.
     """
     kind, *words = mark.split()
     if kind == "methods":
-        return _methods(words, cells)
+        return _methods(words, cells, searched=True)
+    if kind == "leaderboard":
+        return _methods(words, cells, searched=False)
     if kind == "questions":
-        return _questions(cells)
+        return _questions(words, cells)
     if kind == "claims":
         return _claims(cells)
     raise ValueError(f"no table of the kind {kind!r}")
 
 
-def figures(page: str, cells: Sequence[Cell]) -> dict[str, bytes]:
-    """Return the figures that a page links by name: of tasks that it shows, and of all sweeps.
+def figures(text: str, cells: Sequence[Cell]) -> dict[str, bytes]:
+    """Return the figures that pages link by name: of the comparisons they show, and of all sweeps.
 
     Runs with conventions lifted are a table beside the comparison, and no figure.
+
+    Args:
+        text: All pages.
+        cells: The cells behind them.
     """
-    named = [words for kind, *words in map(str.split, marks(page)) if kind == "methods"]
+    named = [words for kind, *words in map(str.split, marks(text)) if kind == "methods"]
     named = [words for words in named if "lift_conventions=true" not in words]
     tasks = [_ranked(words, cells).rankings[0].task for words in named]
     report = Report.of([cell for task in tasks for cell in task.cells], RECORDS)
     varied = sweeps_figure.FAMILY.files(sweeps.panels(leaderboard(cells)))
     drawn = report.figures.files() | varied
-    return {name: drawn[name] for name in re.findall(r"\(figures/(\w+\.svg)\)", page)}
+    return {name: drawn[name] for name in re.findall(r"\(figures/(\w+\.svg)\)", text)}
 
 
 def _ranked(words: Sequence[str], cells: Sequence[Cell]) -> Leaderboard:
@@ -99,7 +107,7 @@ def _ranked(words: Sequence[str], cells: Sequence[Cell]) -> Leaderboard:
     return board
 
 
-def _methods(words: Sequence[str], cells: Sequence[Cell]) -> Table:
+def _methods(words: Sequence[str], cells: Sequence[Cell], *, searched: bool) -> Table:
     """Return a task's leaderboard with intervals of the differences from FedAvg, and the search."""
     board = _ranked(words, cells)
     shown = leaderboard_tables(board)[0].select(_COLUMNS)
@@ -107,7 +115,8 @@ def _methods(words: Sequence[str], cells: Sequence[Cell]) -> Table:
     trials = _trials(words[0])
     columns = list(shown.columns)
     columns.insert(2, Column("apart", "vs FedAvg, 95 % interval"))
-    columns += [Column("best", "best setting", "left"), Column("worst", "worst setting", "left")]
+    columns.append(Column("best", "best setting", "left"))
+    columns.append(Column("worst", "worst setting", "left"))
     rows, refused = [], list[tuple[str, str]]()
     place = next(i for i, column in enumerate(shown.columns) if column.key == "status")
     for row in shown.rows:
@@ -115,17 +124,18 @@ def _methods(words: Sequence[str], cells: Sequence[Cell]) -> Table:
             refused.append((row[0].text, row[place].text))
             continue
         method, value, *rest = row
-        searched = _best_and_worst(trials[method.text]) if method.text in trials else (_NONE, _NONE)
-        rows.append((method, value, apart.get(method.text, _NONE), *rest, *searched))
+        scores = _best_and_worst(trials[method.text]) if method.text in trials else (_NONE, _NONE)
+        rows.append((method, value, apart.get(method.text, _NONE), *rest, *scores))
     notes = [note for note in shown.notes if note.startswith("Budget")]
     whole = replace(
         shown, columns=tuple(columns), rows=tuple(rows), notes=(*notes, *_refusals(refused))
     )
     status = next(i for i, column in enumerate(columns) if column.key == "status")
     said = {row[status].text for row in rows}
+    hidden = () if searched else ("best", "worst")
     if len(said) == 1 and re.fullmatch(r"(\d+) of \1 finished", said.pop()):
-        return whole.select(column.key for column in columns if column.key != "status")
-    return whole
+        hidden = (*hidden, "status")
+    return whole.select(column.key for column in columns if column.key not in hidden)
 
 
 def _refusals(refused: Sequence[tuple[str, str]]) -> list[str]:
@@ -140,9 +150,12 @@ def _refusals(refused: Sequence[tuple[str, str]]) -> list[str]:
     ]
 
 
-def _questions(cells: Sequence[Cell]) -> Table:
-    """Return the answers to the questions, where cells give one."""
-    asked = read_claims(QUESTIONS.read_text(encoding="utf-8"))
+def _questions(keys: Sequence[str], cells: Sequence[Cell]) -> Table:
+    """Return the answers to some questions, where cells give one."""
+    every = {one.key: one for one in read_claims(QUESTIONS.read_text(encoding="utf-8"))}
+    if unknown := [key for key in keys if key not in every]:
+        raise ValueError(f"{QUESTIONS.name} has no question {unknown[0]!r}")
+    asked = [every[key] for key in keys]
     told = verdict_table(_answered(verdicts(cells, asked)))
     titles = {"says": "question"}
     kept = replace(told, notes=()).select(("says", "pair", "here"))
@@ -195,9 +208,12 @@ def _brief(settings: str) -> str:
 
 if __name__ == "__main__":
     read = read_cells(RECORDS)
-    page = PAGE.read_text(encoding="utf-8")
-    made = {mark: table(mark, read) for mark in marks(page)}
-    PAGE.write_text(filled(page, made), encoding="utf-8")
+    texts = []
+    for path in PAGES:
+        page = path.read_text(encoding="utf-8")
+        made = {mark: table(mark, read) for mark in marks(page)}
+        texts.append(filled(page, made))
+        path.write_text(texts[-1], encoding="utf-8")
     FIGURES.mkdir(exist_ok=True)
-    for name, data in figures(page, read).items():
+    for name, data in figures("\n".join(texts), read).items():
         (FIGURES / name).write_bytes(data)

@@ -16,8 +16,9 @@ def on_page_content(html: str, **_: object) -> str:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Return the pages with that of the results, which lies beside its records, and its figures."""
-    for path in (REPORTS / "RESULTS.md", *sorted((REPORTS / "figures").glob("*.svg"))):
+    """Return the pages with those of the results, which lie beside their records, and figures."""
+    figures = sorted((REPORTS / "figures").glob("*.svg"))
+    for path in (REPORTS / "RESULTS.md", REPORTS / "QUESTIONS.md", *figures):
         name = path.relative_to(REPORTS).as_posix()
         files.append(File.generated(config, name, abs_src_path=str(path)))
     return files

@@ -1,4 +1,4 @@
-"""The page of results: what it says is in the committed records, and comes out of them again."""
+"""The pages of results: what they say is in the committed records, and comes out of them again."""
 
 import re
 import sys
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gptfl_reports.records.cells import read_cells
+from gptfl_reports.claims.paper import read as read_claims
+from gptfl_reports.records.cells import Cell, read_cells
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "ci"))
@@ -14,19 +15,31 @@ sys.path.append(str(ROOT / "ci"))
 import document_results  # type: ignore[import-not-found]  # noqa: E402  # ci/
 import marked_tables  # type: ignore[import-not-found]  # noqa: E402  # ci/
 
-PAGE = ROOT / "reports" / "RESULTS.md"
+REPORTS = ROOT / "reports"
 _TABLE = re.compile(r"<!-- table: .*?<!-- end -->", re.DOTALL)
 _CODE = re.compile(r"```.*?```|`[^`]*`|\[[^\]]*\]\([^)]*\)", re.DOTALL)
+_TEXT = re.compile(r"<text[^>]*>([^<]*)</text>")
 _NUMBER = re.compile(r"(?<![\w.])\d+\.\d+|\d+(?= (?:%|points?\b|MB\b))")
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return PAGE.read_text(encoding="utf-8")
+    return (REPORTS / "RESULTS.md").read_text(encoding="utf-8")
 
 
-def test_records_give_every_table_of_the_page(page: str) -> None:
-    cells = read_cells(document_results.RECORDS)
+@pytest.fixture(scope="module")
+def questions() -> str:
+    return (REPORTS / "QUESTIONS.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def cells() -> tuple[Cell, ...]:
+    return tuple(read_cells(document_results.RECORDS))
+
+
+@pytest.mark.parametrize("path", document_results.PAGES, ids=lambda path: path.name)
+def test_records_give_every_table_of_a_page(path: Path, cells: tuple[Cell, ...]) -> None:
+    page = path.read_text(encoding="utf-8")
     made = {mark: document_results.table(mark, cells) for mark in marked_tables.marks(page)}
     assert made
     assert marked_tables.filled(page, made) == page
@@ -41,29 +54,43 @@ def test_methods_that_are_refused_are_named_below_their_table(page: str) -> None
         assert f"\n| {method} " not in speech
 
 
-def test_numbers_of_the_text_stand_in_its_tables(page: str) -> None:
-    assert _unfounded(_TABLE.sub("", page), page) == []
+def test_every_question_is_asked_on_the_page_once(questions: str) -> None:
+    keys = [one.key for one in read_claims(document_results.QUESTIONS.read_text(encoding="utf-8"))]
+    marked = [mark.split()[1:] for mark in marked_tables.marks(questions) if "questions" in mark]
+    assert sorted(key for words in marked for key in words) == sorted(keys)
 
 
-def test_numbers_of_the_first_screen_stand_there_too(page: str) -> None:
+def test_numbers_of_the_text_stand_in_tables(page: str, questions: str) -> None:
+    assert _unfounded(_TABLE.sub("", page), page + questions) == []
+    assert _unfounded(_TABLE.sub("", questions), page + questions) == []
+
+
+def test_numbers_of_the_first_screen_stand_there_too(page: str, questions: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     section = readme.split("## Results on real data\n")[1].split("\n## ")[0]
-    assert _unfounded(section, page) == []
+    assert _unfounded(section, page + questions) == []
 
 
-def _unfounded(text: str, page: str) -> list[str]:
-    """Return the numbers of a text that no table of the page has."""
-    there = set(re.findall(r"\d+(?:\.\d+)?", " ".join(_TABLE.findall(page))))
+def _unfounded(text: str, pages: str) -> list[str]:
+    """Return the numbers of a text that no table of the pages has."""
+    there = set(re.findall(r"\d+(?:\.\d+)?", " ".join(_TABLE.findall(pages))))
     said = _NUMBER.findall(_CODE.sub("", text))
     assert said
     return [number for number in said if number not in there]
 
 
-def test_the_page_is_short_and_its_figures_are_there(page: str) -> None:
+def test_the_page_is_short(page: str) -> None:
     assert len(page.splitlines()) <= 200
-    figures = re.findall(r"\]\((figures/[^)]+)\)", page)
-    assert figures
-    assert all((PAGE.parent / figure).is_file() for figure in figures)
+
+
+def test_records_give_every_figure(page: str, questions: str, cells: tuple[Cell, ...]) -> None:
+    linked = set(re.findall(r"\]\((figures/[^)]+)\)", page + questions))
+    drawn = document_results.figures(page + questions, cells)
+    assert linked == {f"figures/{name}" for name in drawn} != set()
+    for name, data in drawn.items():
+        kept = (REPORTS / "figures" / name).read_text(encoding="utf-8")
+        # Other versions of matplotlib write the same drawing with other bytes.
+        assert _TEXT.findall(kept) == _TEXT.findall(data.decode("utf-8")) != [], name
 
 
 def test_records_fit_a_repository() -> None:
@@ -71,7 +98,11 @@ def test_records_fit_a_repository() -> None:
     assert 0 < sum(path.stat().st_size for path in files) <= 15 * 10**6
 
 
-def test_a_task_that_is_not_there_is_said(page: str) -> None:
-    cells = read_cells(document_results.RECORDS)
+def test_a_task_that_is_not_there_is_said(cells: tuple[Cell, ...]) -> None:
     with pytest.raises(ValueError, match="is not one task but"):
         document_results.table("methods cifar10 cohort_size=99", cells)
+
+
+def test_a_question_that_is_not_there_is_said(cells: tuple[Cell, ...]) -> None:
+    with pytest.raises(ValueError, match=r"questions.toml has no question 'epoch'"):
+        document_results.table("questions epoch", cells)
