@@ -30,7 +30,7 @@ def labels(variants: Sequence[Mapping[str, str]], commands: Sequence[str]) -> li
         return differences(variants)
     plain = variants[given.index(False)]
     pairs = zip(variants, given, strict=True)
-    return [differences([plain, one])[1] if by_hand else "" for one, by_hand in pairs]
+    return [differences([plain, one])[1] if named else "" for one, named in pairs]
 
 
 def _names(word: str, keys: Sequence[str]) -> bool:
