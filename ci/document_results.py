@@ -25,6 +25,7 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+import headline
 from marked_tables import filled, marks
 
 from gptfl_reports.claims.paper import claims
@@ -82,7 +83,8 @@ def figures(text: str, cells: Sequence[Cell]) -> dict[str, bytes]:
     tasks = [_ranked(words, cells).rankings[0].task for words in named]
     report = Report.of([cell for task in tasks for cell in task.cells], RECORDS)
     varied = sweeps_figure.FAMILY.files(sweeps.panels(leaderboard(cells)))
-    drawn = report.figures.files() | varied
+    first = headline.svg(report.figures.curves).encode()
+    drawn = report.figures.files() | varied | {"headline.svg": first}
     return {name: drawn[name] for name in re.findall(r"\(figures/(\w+\.svg)\)", text)}
 
 

@@ -15,6 +15,11 @@ def on_page_content(html: str, **_: object) -> str:
     return _ROLE.sub("<code>", html)
 
 
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Return a page whose links to the results lead to where they are on the site."""
+    return markdown.replace("](../reports/", "](")
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Return the pages with those of the results, which lie beside their records, and figures."""
     figures = sorted((REPORTS / "figures").glob("*.svg"))
