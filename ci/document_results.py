@@ -83,7 +83,7 @@ def figures(text: str, cells: Sequence[Cell]) -> dict[str, bytes]:
     tasks = [_ranked(words, cells).rankings[0].task for words in named]
     report = Report.of([cell for task in tasks for cell in task.cells], RECORDS)
     varied = sweeps_figure.FAMILY.files(sweeps.panels(leaderboard(cells)))
-    first = headline.svg(report.figures.curves).encode()
+    first = headline.svg(report.board.rankings).encode()
     drawn = report.figures.files() | varied | {"headline.svg": first}
     return {name: drawn[name] for name in re.findall(r"\(figures/(\w+\.svg)\)", text)}
 
